@@ -1,0 +1,3 @@
+"""extauthz: Envoy external authorization, decided by Rego policies in a local OPA."""
+
+__version__ = "0.1.0"
