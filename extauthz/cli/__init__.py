@@ -1,0 +1,41 @@
+"""The `extauthz` command: one file a verb."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from extauthz import __version__
+from extauthz.cli import config, demo, serve
+from extauthz.errors import ConfigError, MissingPart
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
+app.command("serve")(serve.serve)
+app.add_typer(config.app, name="config")
+app.command("demo")(demo.demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"extauthz {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """External authorization for Envoy, decided by Rego policies in a local OPA."""
+
+
+def main() -> None:
+    """Runs the command. A configuration or a part that we refuse is told in plain lines, never as a traceback."""
+    try:
+        app()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except MissingPart as error:
+        print(f"extauthz: {error}", file=sys.stderr)
+        sys.exit(3)

@@ -1,0 +1,105 @@
+"""Route policies: what protects a route.
+
+Empty means refuse: no routes, no workloads, no policy → nothing is allowed. `check.router` finds the route of a request.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from extauthz.attributes.settings import AttributeUse  # noqa: TC001 - pydantic reads it at run time
+from extauthz.authn.settings import TokenRule  # noqa: TC001 - pydantic reads it at run time
+from extauthz.settings import Duration, Settings
+
+VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_SEGMENT = re.compile(r"\{[a-z][a-z0-9_]*\}|[^{}*\\?#%]*")
+REST: Final = "**"
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+Entrypoint = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*(/[a-zA-Z_][a-zA-Z0-9_]*)+$", max_length=256)]
+
+
+class Match(Settings):
+    """Which requests a route covers."""
+
+    hosts: tuple[str, ...] = ()
+    """Host names without port, lower case; `*.example.com` covers every name below. Empty: any host."""
+    methods: tuple[str, ...] = ()
+    """HTTP methods. Empty: any method."""
+    path: str
+    """Path template: `/v1/transfers/{transfer_id}`; a variable covers one segment, a last `/**` covers the rest."""
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> Self:
+        segments = self.path.split("/")
+        if segments[0] or len(segments) < 2:  # noqa: PLR2004 - a leading slash makes two
+            raise ValueError("a path template starts with /")
+        body = segments[1:-1] if segments[-1] == REST else segments[1:]
+        if not all(_SEGMENT.fullmatch(segment) for segment in body):
+            raise ValueError("a segment is plain text or one {variable}; ** may stand only at the end")
+        names = VARIABLE.findall(self.path)
+        if len(names) != len(set(names)):
+            raise ValueError("a variable stands twice")
+        for host in self.hosts:
+            if host != host.lower() or ":" in host or "*" in host.removeprefix("*."):
+                raise ValueError(f"host {host!r}: lower case, no port, * only as a first label")
+        for method in self.methods:
+            if not method.isalpha() or method != method.upper():
+                raise ValueError(f"method {method!r}: upper-case letters are expected")
+        return self
+
+
+class Resource(Settings):
+    """What is acted on, in AuthZEN words."""
+
+    type: Annotated[str, Field(min_length=1, max_length=64)]
+    """Resource type, for example `transfer`."""
+    id: Annotated[str, Field(max_length=256)] = ""
+    """Resource id; may name path variables: `{transfer_id}`."""
+
+
+class RouteSettings(Settings):
+    """What protects a route."""
+
+    name: Name
+    """The name that Envoy's `context_extensions.route` refers to; also a metric label."""
+    match: Match | None = None
+    """Which requests the route covers. Without it the route is reached only by its name."""
+    effects: tuple[Literal["money", "secrets", "side_effects"], ...] = ()
+    """What the route can do to the world. A route with effects is synchronous and fails closed."""
+    evaluation: Literal["sync", "async"] = "sync"
+    """`sync`: decided before the request goes on. `async` is not available yet and is refused."""
+    on_failure: Literal["closed", "open"] = "closed"
+    """What happens when no decision can be made. `open` is not available yet and is refused."""
+    public: bool = False
+    """True: callers need no workload identity (a client at the edge). A presented one is still verified."""
+    workloads: tuple[str, ...] = ()
+    """SPIFFE IDs that may call; `*` covers one path segment. Empty with `public: false` refuses everyone."""
+    credential: Literal["jwt", "workload", "none"] = "jwt"
+    """`jwt`: a bearer token by `token`; `workload`: the peer certificate is the credential; `none`: anonymous."""
+    token: TokenRule | None = None
+    """What the bearer token must satisfy; required with `credential: jwt`."""
+    action: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)]
+    """AuthZEN action name, for example `transfer.create`."""
+    resource: Resource
+    """AuthZEN resource."""
+    attributes: tuple[AttributeUse, ...] = ()
+    """Attribute sources that this route reads, and where their values go."""
+    policy: Entrypoint
+    """The policy entrypoint: a rule's path below `data`, for example `extauthz/payments/decision`."""
+    cache_ttl: Duration = 5.0
+    """How long a decision may be reused, at most. 0: never."""
+    forward_token: bool = True
+    """False: the Authorization header is removed before the request goes upstream."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.credential == "jwt") != (self.token is not None):
+            raise ValueError("`token` and `credential: jwt` come together")
+        variables = set(VARIABLE.findall(self.match.path)) if self.match else set()
+        if unknown := set(VARIABLE.findall(self.resource.id)) - variables:
+            raise ValueError(f"resource.id names unknown path variables: {', '.join(sorted(unknown))}")
+        return self
