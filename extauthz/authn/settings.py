@@ -1,0 +1,224 @@
+"""What an operator says about workloads, issuers and tokens. Empty means refuse, here as everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cached_property
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotation
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from extauthz.settings import Duration, Settings
+
+SPIFFE_NAME: Final = re.compile(r"[a-z0-9._-]{1,255}")
+"""A trust domain name (SPIFFE-ID section 2.1)."""
+_SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"
+_TEMPLATE: Final = re.compile(rf"(?:/(?:{_SEGMENT}|\{{(?:environment|namespace|service|tenant)\}}))+")
+_PATTERN: Final = re.compile(rf"spiffe://[a-z0-9._-]{{1,255}}(?:/(?:{_SEGMENT}|\*))+")
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
+"""Signatures that we verify: asymmetric only, so that no public key can serve as a secret (RFC 8725 section 3.1)."""
+
+
+def _trust_domain(name: str) -> str:
+    if not SPIFFE_NAME.fullmatch(name):
+        raise ValueError("a trust domain holds only a-z, 0-9, '.', '_' and '-'")
+    return name
+
+
+def _template(template: str) -> str:
+    if not _TEMPLATE.fullmatch(template):
+        raise ValueError(
+            "a path template is made of plain segments and {environment}, {namespace}, {service}, {tenant}"
+        )
+    names = re.findall(r"\{(\w+)\}", template)
+    if len(names) != len(set(names)):
+        raise ValueError("a path template names each part once")
+    return template
+
+
+def _pattern(pattern: str) -> str:
+    if not _PATTERN.fullmatch(pattern):
+        raise ValueError("a SPIFFE ID is expected, in which '*' may stand for one whole path segment")
+    return pattern
+
+
+def _media_type(name: str) -> str:
+    return name.lower().removeprefix("application/")
+
+
+TrustDomainName = Annotated[str, AfterValidator(_trust_domain)]
+PathTemplate = Annotated[str, AfterValidator(_template)]
+WorkloadPattern = Annotated[str, AfterValidator(_pattern)]
+TokenType = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_media_type)]
+ClaimName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class TrustDomainSettings(Settings):
+    """One trust domain whose workloads may call."""
+
+    trust_bundle: Path | None = None
+    """PEM file with the domain's CA certificates, read again when it changes. Without it Envoy's check is relied on."""
+    environment: str = ""
+    """Environment of every workload of this domain, for path templates that do not name one."""
+
+
+class WorkloadSettings(Settings):
+    """Which calling workloads are known. Without a trust domain every workload is refused."""
+
+    trust_domains: dict[TrustDomainName, TrustDomainSettings] = Field(default_factory=dict)
+    """Trusted domains by name. The trust bundle is chosen by the caller's trust domain alone."""
+    id_templates: tuple[PathTemplate, ...] = ("/env/{environment}/ns/{namespace}/sa/{service}",)
+    """Path templates of SPIFFE IDs; the first that fits gives the parts. An ID that fits none is unregistered."""
+    environments: tuple[str, ...] = ()
+    """Environments that may call. Empty: only the server's own; "*": every one, also workloads that name none."""
+    registered: tuple[WorkloadPattern, ...] | None = None
+    """SPIFFE IDs (with '*' for one segment) that are registered. Absent: every ID that fits a template; empty: none."""
+    xfcc: Literal["ignore", "last"] = "ignore"
+    """"last" cross-checks the last element of x-forwarded-client-cert with the peer; needs SANITIZE_SET in Envoy."""
+    require_certificate: bool = True
+    """Refuse a peer whose certificate Envoy did not send: without it neither expiry nor binding can be checked."""
+    require_svid_profile: bool = True
+    """Refuse a peer certificate that breaks the X.509-SVID profile (key usage, extended key usage, CA flag)."""
+    cache_entries: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
+    """Peer certificates whose parsed facts are kept."""
+
+
+class JwksSettings(Settings):
+    """Where an issuer's keys come from: exactly one of `file`, `url` and `discovery`."""
+
+    file: Path | None = None
+    """A JWKS file; read again when it changes."""
+    url: str | None = None
+    """The URL of the JWKS."""
+    discovery: bool = False
+    """Ask `<issuer>/.well-known/openid-configuration` for the URL."""
+    origins: tuple[str, ...] = ()
+    """Further origins that a discovered JWKS URL may have; the issuer's own is always allowed."""
+    unsafe_http: bool = False
+    """Allow plain http to other hosts than loopback. Whoever can change that traffic can issue tokens."""
+    cooldown: Duration = Field(default="30s", gt=0)  # type: ignore[assignment]  # parsed by the unit
+    """Shortest time between two fetches, whatever the outcome and however many unknown key ids come in."""
+    refresh: Duration = Field(default="5m", gt=0)  # type: ignore[assignment]  # parsed by the unit
+    """How often keys are fetched in the background; files are looked at every tenth of it, at least every 2s."""
+    stale_if_error: Duration = Field(default="1h", ge=0, le=86400)  # type: ignore[assignment]  # parsed by the unit
+    """For how long after a due refresh known keys still serve when the issuer cannot be reached."""
+    timeout: Duration = Field(default="2s", gt=0, le=30)  # type: ignore[assignment]  # parsed by the unit
+    """Longest time for one fetch."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if [self.file is not None, self.url is not None, self.discovery].count(True) != 1:
+            raise ValueError("exactly one of file, url and discovery is needed")
+        if self.url is not None:
+            _check_url(self.url, unsafe_http=self.unsafe_http)
+        for extra in self.origins:
+            _check_url(extra, unsafe_http=self.unsafe_http)
+        return self
+
+
+def _check_url(url: str, *, unsafe_http: bool) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None or parts.fragment:
+        raise ValueError(f"{url!r} is not an http(s) URL with a host and no credentials")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not unsafe_http:
+        raise ValueError(f"{url!r} is plain http: use https, or set unsafe_http")
+
+
+class IssuerSettings(Settings):
+    """One token issuer that we trust, and how far."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    """Short name that routes and metrics use."""
+    issuer: Annotated[str, Field(min_length=1, max_length=512)]
+    """The exact `iss`; compared byte for byte."""
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)]
+    """Signature algorithms that this issuer may use, each named."""
+    jwks: JwksSettings
+    """The issuer's keys."""
+    types: Annotated[tuple[TokenType, ...], Field(min_length=1)] = ("at+jwt",)
+    """Values of the `typ` header that are accepted; "absent" accepts tokens without one."""
+    leeway: Duration = Field(default="30s", ge=0, le=300)  # type: ignore[assignment]  # parsed by the unit
+    """Clock skew forgiven on exp, nbf and iat."""
+    max_lifetime: Duration = Field(default="1h", gt=0)  # type: ignore[assignment]  # parsed by the unit
+    """Longest exp - iat that this issuer may grant."""
+    required_claims: tuple[ClaimName, ...] = ("iat", "jti")
+    """Claims that must be there beside iss, exp, aud and sub, which always must."""
+    claims: dict[str, ClaimName] = Field(default_factory=lambda: {"roles": "roles", "tenant": "tenant"})
+    """Subject property → claim that fills it. A dotted name is a path, unless a claim has that very name."""
+    scope_claim: ClaimName = "scope"
+    """Claim with the scopes: a space-separated string (RFC 8693) or an array of strings."""
+    purpose_claim: ClaimName = "purpose"
+    """Claim with the purpose that the token was issued for."""
+    subject_type: Literal["user", "service", "workload"] = "user"
+    """What this issuer's subjects are."""
+    subject_type_claim: ClaimName | None = None
+    """Claim that says it per token; its value must be user, service or workload."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.jwks.discovery:
+            _check_url(self.issuer, unsafe_http=self.jwks.unsafe_http)
+        if reserved := {"issuer", "scopes", "purpose"} & self.claims.keys():
+            raise ValueError(f"{sorted(reserved)} are filled by extauthz itself")
+        return self
+
+    @property
+    def discovery_url(self) -> str:
+        """OpenID Connect Discovery 1.0 section 4: the well-known path is appended to the issuer."""
+        return self.issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+    @property
+    def outbound_urls(self) -> tuple[str, ...]:
+        """Every URL whose origin this issuer's keys may be fetched from; `Outbound` is built with them."""
+        if self.jwks.url is not None:
+            return (self.jwks.url,)
+        return (self.discovery_url, *self.jwks.origins) if self.jwks.discovery else ()
+
+
+class TokenRule(Settings):
+    """What a route asks of a token."""
+
+    issuers: tuple[str, ...] = ()
+    """Names of the issuers that are accepted here. Empty refuses every token."""
+    audiences: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    """The token must be for at least one of these."""
+    types: tuple[TokenType, ...] = ()
+    """Accepted `typ` values in place of the issuer's own. Empty keeps the issuer's."""
+    purposes: tuple[str, ...] = ()
+    """The token's purpose must be one of these. Empty asks for none."""
+    scopes: tuple[str, ...] = ()
+    """Scopes that the token must all have."""
+    binding: Literal["required", "if_present"] = "if_present"
+    """A token with `cnf` must match the peer certificate in both cases; "required" refuses a token without `cnf`."""
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """16 bytes that tell this rule from every other; part of the token cache's key."""
+        return hashlib.sha256(self.model_dump_json().encode()).digest()[:16]
+
+
+class RevocationSettings(Settings):
+    """What has been revoked before its time."""
+
+    file: Path | None = None
+    """A JSON or YAML file with the lists `jti`, `sub`, `kid`, `workload` and `token`; read again when it changes."""
+    interval: Duration = Field(default="2s", gt=0)  # type: ignore[assignment]  # parsed by the unit
+    """How often the file is looked at."""
+
+
+class VerifierSettings(Settings):
+    """Limits of the verified-token cache."""
+
+    cache_entries: Annotated[int, Field(ge=16, le=10_000_000)] = 50_000
+    """Verified tokens that are kept; a hit checks time, binding and revocation again."""
+    refused_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 4096
+    """Tokens with a wrong form or signature that are remembered, apart from the good ones."""
+    refused_ttl: Duration = Field(default="5s", ge=0, le=60)  # type: ignore[assignment]  # parsed by the unit
+    """For how long."""
+    offload: bool = False
+    """Verify signatures in a thread. Helps only where a core is idle; see docs/adr/0003-token-verification.md."""
