@@ -1,13 +1,23 @@
 """The one HTTP client for calls that we make ourselves: JWKS, discovery, attribute sources.
 
-Every call is bounded in time and bytes, follows no redirect, ignores proxies and netrc of the environment, and goes
-only to origins that the configuration names. Not for OPA on the hot path (`policy.sidecar` has its own lean client).
+What a call keeps, in this order:
+
+1. The URL is read once, by the same parser that sends it; only origins that the configuration names are called.
+2. No redirect is followed, nothing of the environment (proxies, netrc) is used, no cookie is kept.
+3. The whole exchange, waiting for a connection included, has one bound in time.
+4. The answer is taken as it is on the wire: a compressed one is refused, so no byte count can be unpacked around.
+5. The body is bounded before it is kept, and first by what the server announces.
+6. Whatever goes wrong becomes one OutboundError; its text names the origin and never a byte of URL, header or answer.
+
+Not for OPA on the hot path (`policy.sidecar` has its own lean client).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import httpx
@@ -23,19 +33,33 @@ if TYPE_CHECKING:
 class Response:
     status: int
     headers: Mapping[str, str]
-    """Lower-case names."""
+    """Lower-case names; the values of a repeated header are joined with a comma."""
     body: bytes
 
 
 def origin(url: str) -> str:
     """`scheme://host[:port]` of an http(s) URL, lower case, default port dropped. Raises OutboundError."""
+    return _origin(_parse(url))
+
+
+def _parse(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise OutboundError(f"not a URL: {error}") from None
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
+        host, port = parsed.host, parsed.port
+    except (httpx.InvalidURL, ValueError, TypeError):  # idna and the port raise the latter ones
+        raise OutboundError("not a URL") from None
+    if port is not None and not 0 < port < 65536:  # noqa: PLR2004 - TCP's ports
+        raise OutboundError("not a URL")
+    if parsed.scheme not in {"http", "https"} or not host or parsed.userinfo or "\\" in url:
         raise OutboundError("an http(s) URL with a host and no credentials is expected")
-    return f"{parsed.scheme}://{parsed.host}" + (f":{parsed.port}" if parsed.port else "")
+    return parsed
+
+
+def _origin(url: httpx.URL) -> str:
+    host = url.raw_host.decode("ascii")
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{url.scheme}://{host}" + (f":{url.port}" if url.port is not None else "")
 
 
 class Outbound:
@@ -54,7 +78,14 @@ class Outbound:
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._client = httpx.AsyncClient(
-            timeout=timeout, follow_redirects=False, trust_env=False, verify=verify, transport=transport
+            timeout=None,  # noqa: S113 - `send` bounds the whole exchange; a second clock would only blur the error
+            follow_redirects=False,
+            trust_env=False,
+            verify=verify,
+            transport=transport,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            headers={"accept-encoding": "identity", "user-agent": "extauthz"},
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=15.0),
         )
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 0.0) -> Response:
@@ -68,25 +99,45 @@ class Outbound:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 0.0,
+        max_bytes: int = 0,
     ) -> Response:
-        """The whole response, whatever its status. `timeout` (seconds, whole exchange) 0 means the client's own."""
-        if origin(url) not in self._allowed:
-            raise OutboundError(f"{origin(url)} is not an origin that the configuration names")
+        """The whole response, whatever its status. Raises OutboundError and nothing else.
+
+        `timeout` (seconds, whole exchange) 0 or infinite means the client's own; a negative one has already passed.
+        `max_bytes` 0 means the client's own.
+        """
+        target = _parse(url)  # 1
+        place = _origin(target)
+        if place not in self._allowed:
+            raise OutboundError(f"{place} is not an origin that the configuration names")
+        seconds = timeout if timeout and math.isfinite(timeout) else self._timeout
+        if seconds <= 0:
+            raise OutboundError(f"{place} was not asked: no time is left")
         try:
             async with (
-                asyncio.timeout(timeout or self._timeout),
-                self._client.stream(method, url, content=content, headers=dict(headers or {})) as response,
+                asyncio.timeout(seconds),  # 3
+                self._client.stream(method, target, content=content, headers=dict(headers or {})) as response,
             ):
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > self._max_bytes:
-                        raise OutboundError(f"{origin(url)} answered more than {self._max_bytes} bytes")
-                return Response(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body))
+                return await _read(response, place, max_bytes or self._max_bytes)
         except TimeoutError:
-            raise OutboundError(f"{origin(url)} did not answer in time") from None
-        except httpx.HTTPError as error:
-            raise OutboundError(f"{origin(url)}: {type(error).__name__}: {error}") from None
+            raise OutboundError(f"{place} did not answer in time") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, RuntimeError, ValueError) as error:
+            # 6: RuntimeError is a closed client, ValueError a header that is not ASCII
+            raise OutboundError(f"{place}: {type(error).__name__}") from None
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+async def _read(response: httpx.Response, place: str, most: int) -> Response:
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise OutboundError(f"{place} answered compressed")  # 4
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and (len(announced) > 15 or int(announced) > most):  # noqa: PLR2004 - digits that fit an int
+        raise OutboundError(f"{place} answered more than {most} bytes")  # 5
+    body = bytearray()
+    async for chunk in response.aiter_bytes():  # as on the wire: nothing is packed, see above
+        body += chunk
+        if len(body) > most:
+            raise OutboundError(f"{place} answered more than {most} bytes")
+    return Response(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body))
