@@ -1,6 +1,7 @@
 """Route policies: what protects a route.
 
-Empty means refuse: no routes, no workloads, no policy → nothing is allowed. `check.router` finds the route of a request.
+Empty means refuse: no routes, no workloads, no policy → nothing is allowed.
+`check.router` finds the route of a request.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from extauthz.attributes.settings import AttributeUse  # noqa: TC001 - pydantic reads it at run time
 from extauthz.authn.settings import TokenRule  # noqa: TC001 - pydantic reads it at run time
@@ -16,10 +17,20 @@ from extauthz.settings import Duration, Settings
 
 VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _SEGMENT = re.compile(r"\{[a-z][a-z0-9_]*\}|[^{}*\\?#%]*")
+_HEADER = re.compile(r"x-[a-z0-9-]{1,62}")
 REST: Final = "**"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
 Entrypoint = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*(/[a-zA-Z_][a-zA-Z0-9_]*)+$", max_length=256)]
+
+
+def _policy_header(name: str) -> str:
+    if not _HEADER.fullmatch(name) or name.startswith(("x-forwarded-", "x-envoy-", "x-extauthz-")):
+        raise ValueError("an own header is expected: x-…, lower case, not x-forwarded-*, x-envoy-* or x-extauthz-*")
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_policy_header)]
 
 
 class Match(Settings):
@@ -90,8 +101,10 @@ class RouteSettings(Settings):
     """Attribute sources that this route reads, and where their values go."""
     policy: Entrypoint
     """The policy entrypoint: a rule's path below `data`, for example `extauthz/payments/decision`."""
-    cache_ttl: Duration = 5.0
+    cache_ttl: Duration = Field("5s", validate_default=True, ge=0, le=3600)
     """How long a decision may be reused, at most. 0: never."""
+    policy_headers: tuple[HeaderName, ...] = ()
+    """Header names beside `x-extauthz-*` that the policy may set; client-sent copies of them are removed."""
     forward_token: bool = True
     """False: the Authorization header is removed before the request goes upstream."""
 
