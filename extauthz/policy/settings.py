@@ -32,7 +32,7 @@ class SidecarSettings(Settings):
     """How a separate OPA process is reached."""
 
     address: Annotated[str, AfterValidator(_address)] = ""
-    """`unix:///path/opa.sock`, or `http://127.0.0.1:8181`: an OPA of your own on this machine, with `supervise: false`."""
+    """`unix:///path/opa.sock` or `http://127.0.0.1:8181`: an OPA of your own, with `supervise: false`."""
     supervise: bool = True
     """Whether extauthz starts, watches and reloads the OPA itself, from `policy.path`, on a socket of its own."""
     pool: int = Field(default=32, ge=1, le=1024)
