@@ -33,6 +33,12 @@ HTTP_STATUS: Final = {
     Layer.ATTRIBUTE: HTTPStatus.FORBIDDEN,
     Layer.ENGINE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+_OTHER_STATUS: Final = {
+    "transport.binding_mismatch": HTTPStatus.UNAUTHORIZED,  # RFC 8705 section 3
+    "transport.binding_missing": HTTPStatus.UNAUTHORIZED,
+    "token.scope": HTTPStatus.FORBIDDEN,  # RFC 6750 section 3.1
+}
+"""Codes whose status a standard sets apart from their layer's."""
 POLICY_LAYERS: Final = frozenset({Layer.WORKLOAD, Layer.TRANSPORT, Layer.TOKEN, Layer.ROLE, Layer.ATTRIBUTE})
 
 
@@ -45,6 +51,11 @@ class Code:
     @property
     def layer(self) -> Layer:
         return Layer(self.code.partition(".")[0])
+
+
+def http_status(code: str) -> HTTPStatus:
+    """The HTTP status that a denial with this code answers with."""
+    return _OTHER_STATUS.get(code) or HTTP_STATUS[Layer(code.partition(".")[0])]
 
 
 def _catalogue(*rows: tuple[str, str, str]) -> dict[str, Code]:

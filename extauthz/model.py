@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from extauthz.codes import CODES, HTTP_STATUS, Layer
+from extauthz.codes import CODES, Layer, http_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +141,7 @@ class Deny:
 
     @property
     def status(self) -> int:
-        return HTTP_STATUS[self.layer]
+        return http_status(self.code)
 
     @property
     def message(self) -> str:
