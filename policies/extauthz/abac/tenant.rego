@@ -1,0 +1,22 @@
+# METADATA
+# title: Tenants do not cross
+# description: A foreign tenant is told that it is foreign, never whether it exists.
+package extauthz.abac.tenant
+
+import data.extauthz.lib.subject
+
+outcome := {"code": "attribute.missing", "detail": "subject tenant"} if {
+	count(subject.tenants) == 0
+} else := {"code": "attribute.missing", "detail": "resource.properties.tenant"} if {
+	not subject.known(input.resource.properties.tenant)
+} else := {"code": "attribute.tenant_mismatch", "detail": detail} if {
+	not input.resource.properties.tenant in subject.tenants
+} else := {"code": "attribute.tenant_unknown", "detail": "not in tables/tenants"} if {
+	not status
+} else := "pass" if {
+	status == "active"
+} else := {"code": "attribute.tenant_suspended", "detail": "see status in tables/tenants"}
+
+status := data.extauthz.tables.tenants[input.resource.properties.tenant].status
+
+detail := sprintf("resource of %s, subject of %v", [input.resource.properties.tenant, subject.tenants])
