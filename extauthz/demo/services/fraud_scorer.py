@@ -1,0 +1,68 @@
+"""The model zone's service: scores a transfer against the tenant's history in the feature store."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from extauthz.clock import Clock, SystemClock
+from extauthz.demo.services import http
+from extauthz.demo.services.hop import NextZone, Refused, hand_on
+from extauthz.demo.services.scoring import MODEL, VERSION, Past, score
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from starlette.requests import Request
+
+
+def app(settings: Mapping[str, Any], clock: Clock | None = None) -> Starlette:
+    """`POST /v1/score`: `{tenant, transaction_type, amount, counterparty}` → `{score, reasons, model, …}`."""
+    storage = NextZone(settings)
+    time = clock or SystemClock()
+
+    async def judge(request: Request) -> JSONResponse:
+        http.caller(request)
+        asked = await http.json_object(request)
+        tenant, kind = http.text(asked, "tenant"), http.text(asked, "transaction_type")
+        path = f"/v1/features/{quote(tenant, safe='')}/{quote(kind, safe='')}"
+        rows = _history(await storage.call(request, "GET", path))
+        hour = datetime.fromtimestamp(time.now(), UTC).hour
+        result = score(http.number(asked, "amount"), http.text(asked, "counterparty"), hour, rows)
+        return JSONResponse(
+            {
+                "score": result.value,
+                "reasons": result.reasons,
+                "features": result.features,
+                "model": {"name": MODEL, "version": VERSION},
+                "rows": len(rows),
+            }
+        )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await storage.close()
+
+    return Starlette(
+        routes=[Route("/v1/score", judge, methods=["POST"])],
+        exception_handlers={HTTPException: http.refused, Refused: hand_on},
+        lifespan=lifespan,
+    )
+
+
+def _history(answer: Mapping[str, Any]) -> list[Past]:
+    rows = answer.get("rows")
+    if not isinstance(rows, list):
+        raise HTTPException(502, "the feature store's answer cannot be read")
+    return [
+        Past(http.number(row, "amount"), http.text(row, "counterparty"), http.number(row, "age_minutes"))
+        for row in rows
+    ]
