@@ -1,0 +1,234 @@
+"""Our decision in Envoy's words: a serialized `CheckResponse`.
+
+1. Allow: our identity headers overwrite whatever the client sent under their names (the action is always spelt out:
+   Envoy appends when it is not); every other name of ours, the fixed ones and any that the request carries, is removed.
+2. Deny: the HTTP status of the layer, a JSON body `{layer, code, message, decision_id}` and, for a token, the challenge
+   of RFC 6750. Nothing of `Reason.detail` leaves the server.
+3. A caller that speaks gRPC gets the gRPC status of the layer instead.
+4. Both carry dynamic metadata, for Envoy's access log.
+
+Source: envoy/service/auth/v3/external_auth.proto; RFC 6750 section 3.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from extauthz.check.identity import OWNED, PREFIX
+from extauthz.check.messages import CheckResponse
+from extauthz.codes import HTTP_STATUS, Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from extauthz.model import Deny, Request
+
+__all__ = ["allow", "deny"]
+
+DECISION_ID: Final = "x-extauthz-decision-id"
+REALM: Final = "extauthz"
+RETRY_AFTER: Final = "1"
+"""Seconds after which a caller may ask again when we could not decide."""
+
+# google.rpc.Code
+_INVALID_ARGUMENT, _PERMISSION_DENIED, _UNAVAILABLE, _UNAUTHENTICATED = 3, 7, 14, 16
+GRPC_STATUS: Final = {
+    Layer.REQUEST: _INVALID_ARGUMENT,
+    Layer.WORKLOAD: _PERMISSION_DENIED,
+    Layer.TRANSPORT: _PERMISSION_DENIED,
+    Layer.TOKEN: _UNAUTHENTICATED,
+    Layer.ROLE: _PERMISSION_DENIED,
+    Layer.ATTRIBUTE: _PERMISSION_DENIED,
+    Layer.ENGINE: _UNAVAILABLE,
+}
+_NO_CREDENTIAL: Final = frozenset({"token.missing", "token.scheme"})
+_BINDING: Final = frozenset({"transport.binding_mismatch", "transport.binding_missing"})
+_GRPC_MESSAGE: Final = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}~"
+"""What stands as it is in `grpc-message`: printable ASCII but the percent sign."""
+_NOT_QUOTABLE: Final = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+
+_MAX_DEPTH: Final = 16
+_BYTES: Final = tuple(bytes((value,)) for value in range(128))
+_STATUS_OK: Final[bytes] = CheckResponse(status={}).SerializeToString()
+# Field numbers and wire type 2 of `CheckResponse`, and of `Struct.fields` and its entries.
+_DENIED, _OK, _METADATA = b"\x12", b"\x1a", b"\x22"
+_HEADER, _ENTRY, _KEY, _VALUE, _STRING = b"\x12", b"\x0a", b"\x0a", b"\x12", b"\x1a"
+_OVERWRITE: Final[bytes] = CheckResponse().ok_response.headers.add(append_action=2).SerializeToString()
+_NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+def allow(
+    request: Request,
+    decision_id: str,
+    headers: Iterable[tuple[str, str]],
+    metadata: Mapping[str, str | bool],
+    *,
+    remove: tuple[str, ...] = (),
+    policy_metadata: Mapping[str, Any] = _NO_METADATA,
+) -> bytes:
+    """Steps 1 and 4. `headers`: lower-case names and values to set, each name once, beside the decision id.
+
+    `remove` names headers to strip beside our own. The dynamic metadata is `metadata`, `decision_id`, and what the
+    policy added (JSON values) under `policy`.
+    """
+    spoofed: tuple[str, ...] = ()
+    if "extauthz" in "\n".join(request.headers):
+        spoofed = tuple([name for name in request.headers if name.replace("_", "-").startswith(PREFIX)])
+    ok = _ok_headers(tuple(headers), remove, spoofed) + _decision_id_header(decision_id)
+    return _STATUS_OK + _field(_OK, ok) + _field(_METADATA, _metadata(decision_id, metadata, policy_metadata))
+
+
+def deny(
+    decision: Deny,
+    decision_id: str,
+    request: Request | None,
+    metadata: Mapping[str, str | bool],
+    *,
+    policy_metadata: Mapping[str, Any] = _NO_METADATA,
+) -> bytes:
+    """Steps 2-4. `request` is None when it could not be read."""
+    message = _utf8(decision.message)
+    if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):  # 3
+        body = f"{decision.code}: {message} (decision {decision_id})"
+        denied = _denied(decision.code, decision.layer, message, grpc=True) + _header(
+            "grpc-message", quote(body, safe=_GRPC_MESSAGE)
+        )
+    else:
+        body = orjson.dumps(
+            {"layer": decision.layer, "code": decision.code, "message": message, "decision_id": decision_id}
+        ).decode()
+        denied = _denied(decision.code, decision.layer, message, grpc=False)
+    denied += _decision_id_header(decision_id) + _field(b"\x1a", body.encode())
+    return (
+        _denied_status(decision.code, decision.layer)
+        + _field(_DENIED, denied)
+        + _field(_METADATA, _metadata(decision_id, metadata, policy_metadata))
+    )
+
+
+# The parts that come back from Check to Check are built once. A cached part holds no more than an answer does.
+
+
+@lru_cache(maxsize=4096)
+def _ok_headers(headers: tuple[tuple[str, str], ...], asked: tuple[str, ...], spoofed: tuple[str, ...]) -> bytes:
+    """`OkHttpResponse` without the decision id. Envoy removes after it sets: what we set must not be removed."""
+    ok = CheckResponse().ok_response
+    kept = {DECISION_ID}
+    for name, value in headers:
+        if name != DECISION_ID:
+            _set(ok.headers.add(append_action=2).header, name, value)
+            kept.add(name)
+    ok.headers_to_remove.extend(name for name in dict.fromkeys((*OWNED, *asked, *spoofed)) if name not in kept)
+    return ok.SerializeToString()  # type: ignore[no-any-return]  # upb bytes
+
+
+@lru_cache(maxsize=1024)
+def _denied_status(code: str, layer: Layer) -> bytes:
+    return CheckResponse(status={"code": GRPC_STATUS[layer], "message": _utf8(code)}).SerializeToString()  # type: ignore[no-any-return]  # upb bytes
+
+
+@lru_cache(maxsize=1024)
+def _denied(code: str, layer: Layer, message: str, *, grpc: bool) -> bytes:
+    """`DeniedHttpResponse` without body and decision id."""
+    headers = {"cache-control": "no-store", "content-type": "application/json"}
+    if challenge := _challenge(code, layer, message):
+        headers["www-authenticate"] = challenge
+    if layer is Layer.ENGINE:
+        headers["retry-after"] = RETRY_AFTER
+    if grpc:
+        headers |= {"content-type": "application/grpc", "grpc-status": str(GRPC_STATUS[layer])}
+    denied = CheckResponse().denied_response
+    denied.status.code = 200 if grpc else HTTP_STATUS[layer]
+    for name, value in headers.items():
+        _set(denied.headers.add(append_action=2).header, name, value)
+    return denied.SerializeToString()  # type: ignore[no-any-return]  # upb bytes
+
+
+@lru_cache(maxsize=4096)
+def _flat_metadata(values: tuple[tuple[str, str | bool], ...]) -> bytes:
+    struct = CheckResponse().dynamic_metadata
+    for name, value in values:
+        _fill(struct.fields[_utf8(name)], value, 0)
+    return struct.SerializeToString()  # type: ignore[no-any-return]  # upb bytes
+
+
+def _policy_metadata(values: Mapping[str, Any]) -> bytes:
+    struct = CheckResponse().dynamic_metadata
+    _fill(struct.fields["policy"], dict(values), 0)
+    return struct.SerializeToString()  # type: ignore[no-any-return]  # upb bytes
+
+
+def _fill(target: Any, value: Any, depth: int) -> None:
+    """A JSON value into a `google.protobuf.Value`; what is nested too deep or no JSON becomes null."""
+    if isinstance(value, str):
+        target.string_value = _utf8(value)
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, int | float) and abs(value) <= sys.float_info.max:
+        target.number_value = value
+    elif isinstance(value, dict) and depth < _MAX_DEPTH:
+        target.struct_value.SetInParent()
+        for name, item in value.items():
+            _fill(target.struct_value.fields[_utf8(name)], item, depth + 1)
+    elif isinstance(value, list | tuple) and depth < _MAX_DEPTH:
+        target.list_value.SetInParent()
+        for item in value:
+            _fill(target.list_value.values.add(), item, depth + 1)
+    else:
+        target.null_value = 0
+
+
+def _set(header: Any, name: str, value: str) -> None:
+    header.key, header.value = _utf8(name), _utf8(value)
+
+
+def _metadata(decision_id: str, values: Mapping[str, str | bool], policy: Mapping[str, Any]) -> bytes:
+    """A Struct. Of two entries under one name the last counts: ours."""
+    entry = _field(_KEY, b"decision_id") + _field(_VALUE, _field(_STRING, decision_id.encode()))
+    flat = _flat_metadata(tuple(values.items())) + _field(_ENTRY, entry)
+    return _policy_metadata(policy) + flat if policy else flat
+
+
+def _challenge(code: str, layer: Layer, message: str) -> str:
+    """The value of `www-authenticate`; empty when the credential is not what is wrong (RFC 6750 section 3.1)."""
+    if code in _NO_CREDENTIAL:
+        return f'Bearer realm="{REALM}"'
+    if layer is not Layer.TOKEN and code not in _BINDING:
+        return ""
+    error = "insufficient_scope" if code == "token.scope" else "invalid_token"
+    return f'Bearer realm="{REALM}", error="{error}", error_description="{_NOT_QUOTABLE.sub("?", message)}"'
+
+
+def _utf8(text: str) -> str:
+    """Without lone surrogates, which no protobuf string can hold."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _decision_id_header(decision_id: str) -> bytes:
+    return _header(DECISION_ID, decision_id)
+
+
+def _header(name: str, value: str) -> bytes:
+    """A `HeaderValueOption` as field 2, which it is of both `OkHttpResponse` and `DeniedHttpResponse`."""
+    header = _field(b"\x0a", _field(b"\x0a", name.encode()) + _field(b"\x12", value.encode()))
+    return _field(_HEADER, header + _OVERWRITE)
+
+
+def _field(tag: bytes, payload: bytes) -> bytes:
+    """A length-delimited field; length as varint (protobuf.dev/programming-guides/encoding)."""
+    size = len(payload)
+    if size < 128:  # noqa: PLR2004 - seven bits a byte
+        return tag + _BYTES[size] + payload
+    length = bytearray()
+    while size > 127:  # noqa: PLR2004 - seven bits a byte
+        length.append(size & 127 | 128)
+        size >>= 7
+    length.append(size)
+    return tag + bytes(length) + payload
