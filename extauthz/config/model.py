@@ -1,0 +1,75 @@
+"""The whole configuration: the settings of every package, composed into one file format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr
+
+from extauthz.attributes.settings import AttributesSettings
+from extauthz.authn.settings import IssuerSettings, RevocationSettings, VerifierSettings, WorkloadSettings
+from extauthz.check.routes import RouteSettings  # noqa: TC001 - pydantic reads it at run time
+from extauthz.policy.settings import PolicySettings
+from extauthz.settings import Settings
+from extauthz.telemetry.settings import TelemetrySettings
+from extauthz.transport.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a configuration came from. `digest` is SHA-256 over the file's bytes, hex."""
+
+    file: str = ""
+    digest: str = ""
+
+
+class Config(Settings):
+    """One server's configuration. An empty one is valid, and denies everything."""
+
+    version: Literal[1] = 1
+    """Version of this file format."""
+    environment: Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?)?$")] = ""
+    """Environment that this server protects, for example `prod`; policies read it, and workloads must belong to it."""
+    server: ServerSettings = ServerSettings()
+    """Where the server listens, and its limits."""
+    workload: WorkloadSettings = WorkloadSettings()
+    """Which calling workloads are known."""
+    issuers: tuple[IssuerSettings, ...] = ()
+    """Token issuers that routes may name."""
+    revocation: RevocationSettings = RevocationSettings()
+    """What has been revoked before its time."""
+    verifier: VerifierSettings = VerifierSettings()
+    """Limits of the verified-token cache."""
+    attributes: AttributesSettings = AttributesSettings()
+    """Attribute sources that routes may name."""
+    policy: PolicySettings = PolicySettings()
+    """The policy, and the engine that evaluates it."""
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """Decision records, metrics and the process log."""
+    routes: tuple[RouteSettings, ...] = ()
+    """Route policies. A request that no route covers is refused."""
+
+    _origin: Origin = PrivateAttr(default=Origin())
+
+    @property
+    def origin(self) -> Origin:
+        """The file that this was read from; empty for a configuration that was built in memory."""
+        return self._origin
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the configuration file's bytes, hex; empty when there was no file."""
+        return self._origin.digest
+
+    def bind(self, file: str, digest: str) -> None:
+        """Called once by the loader."""
+        self._origin = Origin(file, digest)
+
+    def issuer(self, name: str) -> IssuerSettings | None:
+        """The issuer that routes call `name`."""
+        return next((issuer for issuer in self.issuers if issuer.name == name), None)
+
+    def route(self, name: str) -> RouteSettings | None:
+        """The route called `name`."""
+        return next((route for route in self.routes if route.name == name), None)
