@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ from extauthz.check.messages import CheckResponse
 from extauthz.codes import HTTP_STATUS, Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from extauthz.model import Deny, Request
 
@@ -61,37 +61,38 @@ _STATUS_OK: Final[bytes] = CheckResponse(status={}).SerializeToString()
 _DENIED, _OK, _METADATA = b"\x12", b"\x1a", b"\x22"
 _HEADER, _ENTRY, _KEY, _VALUE, _STRING = b"\x12", b"\x0a", b"\x0a", b"\x12", b"\x1a"
 _OVERWRITE: Final[bytes] = CheckResponse().ok_response.headers.add(append_action=2).SerializeToString()
-_NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def allow(
     request: Request,
-    decision_id: str,
     headers: Iterable[tuple[str, str]],
-    metadata: Mapping[str, str | bool],
+    metadata: Mapping[str, Any],
     *,
     remove: tuple[str, ...] = (),
-    policy_metadata: Mapping[str, Any] = _NO_METADATA,
 ) -> bytes:
-    """Steps 1 and 4. `headers`: lower-case names and values to set, each name once, beside the decision id.
+    """Steps 1 and 4. `headers`: lower-case names and values to set, each name once.
 
-    `remove` names headers to strip beside our own. The dynamic metadata is `metadata`, `decision_id`, and what the
-    policy added (JSON values) under `policy`.
+    `remove`: names to strip beside our own. `metadata`: JSON values.
     """
     spoofed: tuple[str, ...] = ()
     if "extauthz" in "\n".join(request.headers):
         spoofed = tuple([name for name in request.headers if name.replace("_", "-").startswith(PREFIX)])
-    ok = _ok_headers(tuple(headers), remove, spoofed) + _decision_id_header(decision_id)
-    return _STATUS_OK + _field(_OK, ok) + _field(_METADATA, _metadata(decision_id, metadata, policy_metadata))
+    lasting = []
+    own = b""
+    for pair in headers:
+        if pair[0] == DECISION_ID:
+            own = _header(*pair)
+        else:
+            lasting.append(pair)
+    ok = _ok_headers(tuple(lasting), remove, spoofed, bool(own)) + own
+    return _STATUS_OK + _field(_OK, ok) + _field(_METADATA, _metadata(metadata))
 
 
 def deny(
     decision: Deny,
     decision_id: str,
     request: Request | None,
-    metadata: Mapping[str, str | bool],
-    *,
-    policy_metadata: Mapping[str, Any] = _NO_METADATA,
+    metadata: Mapping[str, Any],
 ) -> bytes:
     """Steps 2-4. `request` is None when it could not be read."""
     message = _utf8(decision.message)
@@ -105,11 +106,9 @@ def deny(
             {"layer": decision.layer, "code": decision.code, "message": message, "decision_id": decision_id}
         ).decode()
         denied = _denied(decision.code, decision.layer, message, grpc=False)
-    denied += _decision_id_header(decision_id) + _field(b"\x1a", body.encode())
+    denied += _header(DECISION_ID, decision_id) + _field(b"\x1a", body.encode())
     return (
-        _denied_status(decision.code, decision.layer)
-        + _field(_DENIED, denied)
-        + _field(_METADATA, _metadata(decision_id, metadata, policy_metadata))
+        _denied_status(decision.code, decision.layer) + _field(_DENIED, denied) + _field(_METADATA, _metadata(metadata))
     )
 
 
@@ -117,14 +116,18 @@ def deny(
 
 
 @lru_cache(maxsize=4096)
-def _ok_headers(headers: tuple[tuple[str, str], ...], asked: tuple[str, ...], spoofed: tuple[str, ...]) -> bytes:
+def _ok_headers(
+    headers: tuple[tuple[str, str], ...],
+    asked: tuple[str, ...],
+    spoofed: tuple[str, ...],
+    with_id: bool,  # noqa: FBT001 - a cached function is called with positions
+) -> bytes:
     """`OkHttpResponse` without the decision id. Envoy removes after it sets: what we set must not be removed."""
     ok = CheckResponse().ok_response
-    kept = {DECISION_ID}
+    kept = {DECISION_ID} if with_id else set()
     for name, value in headers:
-        if name != DECISION_ID:
-            _set(ok.headers.add(append_action=2).header, name, value)
-            kept.add(name)
+        _set(ok.headers.add(append_action=2).header, name, value)
+        kept.add(name)
     ok.headers_to_remove.extend(name for name in dict.fromkeys((*OWNED, *asked, *spoofed)) if name not in kept)
     return ok.SerializeToString()  # type: ignore[no-any-return]  # upb bytes
 
@@ -152,16 +155,16 @@ def _denied(code: str, layer: Layer, message: str, *, grpc: bool) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _flat_metadata(values: tuple[tuple[str, str | bool], ...]) -> bytes:
+def _lasting_metadata(values: tuple[tuple[str, str | bool], ...]) -> bytes:
     struct = CheckResponse().dynamic_metadata
     for name, value in values:
         _fill(struct.fields[_utf8(name)], value, 0)
     return struct.SerializeToString()  # type: ignore[no-any-return]  # upb bytes
 
 
-def _policy_metadata(values: Mapping[str, Any]) -> bytes:
+def _any_metadata(name: str, value: Any) -> bytes:
     struct = CheckResponse().dynamic_metadata
-    _fill(struct.fields["policy"], dict(values), 0)
+    _fill(struct.fields[_utf8(name)], value, 0)
     return struct.SerializeToString()  # type: ignore[no-any-return]  # upb bytes
 
 
@@ -173,7 +176,7 @@ def _fill(target: Any, value: Any, depth: int) -> None:
         target.bool_value = value
     elif isinstance(value, int | float) and abs(value) <= sys.float_info.max:
         target.number_value = value
-    elif isinstance(value, dict) and depth < _MAX_DEPTH:
+    elif isinstance(value, Mapping) and depth < _MAX_DEPTH:
         target.struct_value.SetInParent()
         for name, item in value.items():
             _fill(target.struct_value.fields[_utf8(name)], item, depth + 1)
@@ -189,11 +192,19 @@ def _set(header: Any, name: str, value: str) -> None:
     header.key, header.value = _utf8(name), _utf8(value)
 
 
-def _metadata(decision_id: str, values: Mapping[str, str | bool], policy: Mapping[str, Any]) -> bytes:
-    """A Struct. Of two entries under one name the last counts: ours."""
-    entry = _field(_KEY, b"decision_id") + _field(_VALUE, _field(_STRING, decision_id.encode()))
-    flat = _flat_metadata(tuple(values.items())) + _field(_ENTRY, entry)
-    return _policy_metadata(policy) + flat if policy else flat
+def _metadata(values: Mapping[str, Any]) -> bytes:
+    """A Struct. The decision id is new each time and a policy's own value can be of any shape; the rest comes back."""
+    lasting = []
+    own = b""
+    for item in values.items():
+        name, value = item
+        if name == "decision_id" and type(value) is str:
+            own += _field(_ENTRY, _field(_KEY, b"decision_id") + _field(_VALUE, _field(_STRING, value.encode())))
+        elif type(value) is str or type(value) is bool:
+            lasting.append(item)
+        else:
+            own += _any_metadata(name, value)
+    return _lasting_metadata(tuple(lasting)) + own
 
 
 def _challenge(code: str, layer: Layer, message: str) -> str:
@@ -209,10 +220,6 @@ def _challenge(code: str, layer: Layer, message: str) -> str:
 def _utf8(text: str) -> str:
     """Without lone surrogates, which no protobuf string can hold."""
     return text if text.isascii() else text.encode(errors="replace").decode()
-
-
-def _decision_id_header(decision_id: str) -> bytes:
-    return _header(DECISION_ID, decision_id)
 
 
 def _header(name: str, value: str) -> bytes:

@@ -4,7 +4,7 @@
    Envoy could send raises.
 2. Every part is bounded before it is used: header count and bytes, path, extensions (`request.too_large`).
 3. Headers come from `headers`, or from `header_map` where Envoy is told to encode raw headers; only the latter tells
-   that a name came twice. `host` and `:authority` count as one.
+   that a name came twice. `host` and `:authority` count as one, and two of them are refused.
 4. The path judged is the path served: what a server behind Envoy could read in another way is refused
    (`request.path_ambiguous`). Envoy's `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action` leave
    none of these, so a refusal here also says that one of them is off.
@@ -65,14 +65,16 @@ def parse(message: bytes) -> Request | Deny:
         return deny("request.malformed", "no HTTP request, or not an HTTP method")
     source, destination = attributes.source, attributes.destination
     extensions = dict(attributes.context_extensions)
-    if len(message) > MAX_NAME and (too_large := _too_large(attributes, http, extensions)):
+    if (len(message) > MAX_NAME or len(http.headers) > MAX_HEADERS) and (
+        too_large := _too_large(attributes, http, extensions)
+    ):
         return deny("request.too_large", too_large)  # 2
     duplicated: frozenset[str] = frozenset()
     headers = dict(http.headers)  # 3
     if http.HasField("header_map"):
         headers, duplicated = _raw_headers(http.header_map.headers, headers)
-    if len(headers) > MAX_HEADERS:
-        return deny("request.too_large", f"more than {MAX_HEADERS} headers")
+        if "host" in duplicated:
+            return deny("request.header_duplicated", "host")
     path, _, query = http.path.partition("?")
     if not (path and _PLAIN_PATH.fullmatch(path)) and not _one_reading(path, method):  # 4
         return deny("request.path_ambiguous", "the path is not normalised")
@@ -97,7 +99,7 @@ def parse(message: bytes) -> Request | Deny:
 
 
 def _too_large(attributes: Any, http: Any, extensions: Mapping[str, str]) -> str:
-    """Which part is out of bounds; empty when none is. A message of `MAX_NAME` bytes has none but headers too many."""
+    """Which part is out of bounds; empty when none is. A message of `MAX_NAME` bytes has none but too many headers."""
     if len(http.path) > MAX_PATH:
         return f"the path is longer than {MAX_PATH}"
     if len(extensions) > MAX_EXTENSIONS:
