@@ -112,6 +112,8 @@ class RouteSettings(Settings):
     def _consistent(self) -> Self:
         if (self.credential == "jwt") != (self.token is not None):
             raise ValueError("`token` and `credential: jwt` come together")
+        if self.credential == "workload" and self.public:
+            raise ValueError("`credential: workload` needs a workload: it cannot be public")
         variables = set(VARIABLE.findall(self.match.path)) if self.match else set()
         if unknown := set(VARIABLE.findall(self.resource.id)) - variables:
             raise ValueError(f"resource.id names unknown path variables: {', '.join(sorted(unknown))}")

@@ -1,0 +1,248 @@
+"""The path of a Check, top to bottom.
+
+    record a trail; the decision starts as a denial              fail closed by construction
+    within the caller's deadline:
+      1  wire         Envoy's words become ours, bounded
+      2  route        Envoy's context_extensions, else host + method + path template
+      3  workload     peer certificate, principal and XFCC, cross-checked; may it call this route?
+      4  token        the credential becomes a subject; its binding (`cnf`) is checked against the peer
+      5  attributes   only the sources that the route names, in parallel, within the deadline
+      6  policy       projection → decision cache → engine
+      7  obligations  headers to set and to strip, metadata
+    finally: the record is handed over (also when the caller has gone); the answer is written
+
+A credential is verified before any decision cache is read, so an expired or revoked token never meets a cached allow.
+A pipeline never changes: a reload builds another one and swaps it in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from extauthz.attributes.source import AttributeQuestion
+from extauthz.authn.extract import bearer
+from extauthz.authn.workload import subject_of
+from extauthz.check import respond, wire
+from extauthz.check.identity import upstream_headers
+from extauthz.errors import EngineFault
+from extauthz.model import Allow, Decision, Deny, Request, Subject, Workload, deny
+from extauthz.policy.engine import Query
+from extauthz.telemetry.trail import Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from extauthz.attributes.plan import AttributePlan
+    from extauthz.authn.tokens import TokenVerifier
+    from extauthz.authn.workload import WorkloadMatcher, WorkloadVerifier
+    from extauthz.check.policy_input import InputTemplate
+    from extauthz.check.router import Router
+    from extauthz.check.routes import RouteSettings
+    from extauthz.clock import Clock
+    from extauthz.policy.engine import Engine
+    from extauthz.telemetry.recorder import Recorder
+
+log = logging.getLogger(__name__)
+_UNDECIDED: Final = deny("engine.internal", "the Check ended without a decision")
+_NO_ATTRIBUTES: Final[Mapping[str, Mapping[str, Any]]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route policy, made ready: everything that does not depend on the request is done."""
+
+    settings: RouteSettings
+    callers: WorkloadMatcher
+    attributes: AttributePlan | None
+    template: InputTemplate
+    project: Callable[[Mapping[str, Any]], bytes]
+    policy_headers: frozenset[str]
+    strip: tuple[str, ...]
+    """Headers to remove, beside those under our prefix."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a Check has established so far."""
+
+    request: Request | None = None
+    route: Route | None = None
+    workload: Workload | None = None
+    subject: Subject | None = None
+
+
+class Pipeline:
+    def __init__(
+        self,
+        *,
+        router: Router[Route],
+        workloads: WorkloadVerifier,
+        tokens: TokenVerifier,
+        engine: Engine,
+        recorder: Recorder,
+        clock: Clock,
+        max_deadline: float,
+    ) -> None:
+        self._router = router
+        self._workloads = workloads
+        self._tokens = tokens
+        self._engine = engine
+        self._recorder = recorder
+        self._clock = clock
+        self._max_deadline = max_deadline
+
+    async def check(self, message: bytes, budget: float) -> bytes:
+        """A serialized CheckRequest to a serialized CheckResponse; `budget` is the caller's, in seconds.
+
+        Raises nothing but CancelledError.
+        """
+        trail = Trail()
+        facts = Facts()
+        decision: Decision = _UNDECIDED
+        deadline = self._clock.monotonic() + min(budget, self._max_deadline)
+        try:
+            decision = await self._decide(message, deadline, facts, trail)
+            answer = self._answer(decision, facts, trail)
+        except EngineFault as fault:
+            decision = deny(fault.code, fault.detail)
+            answer = self._answer(decision, facts, trail)
+        except TimeoutError:
+            decision = deny("engine.deadline", "the Check took longer than the caller waits")
+            answer = self._answer(decision, facts, trail)
+        except Exception:
+            log.exception("Check %s failed", trail.decision_id)
+            answer = self._answer(decision, facts, trail)
+        finally:
+            trail.close(decision, facts.workload, facts.subject)
+            self._recorder.submit(trail)
+        return answer
+
+    async def _decide(self, message: bytes, deadline: float, facts: Facts, trail: Trail) -> Decision:
+        # 1 wire
+        request = wire.parse(message)
+        trail.mark("parse")
+        if isinstance(request, Deny):
+            return request
+        facts.request = request
+        # 2 route
+        matched = self._router.match(request)
+        trail.mark("route")
+        if isinstance(matched, Deny):
+            return matched
+        route = facts.route = matched.route
+        # 3 workload
+        workload = self._caller(request, route)
+        trail.mark("workload")
+        if isinstance(workload, Deny):
+            return workload
+        facts.workload = workload
+        # 4 token
+        subject = await self._credential(request, route, workload, deadline, trail)
+        trail.mark("token")
+        if isinstance(subject, Deny):
+            return subject
+        facts.subject = subject
+        # 5 attributes
+        attributes = _NO_ATTRIBUTES
+        if (plan := route.attributes) is not None:
+            question = AttributeQuestion(request, subject, workload, matched.variables, deadline)
+            collected = await plan.collect(question) if plan.needs_await else plan.collect_sync(question)
+            trail.mark("attributes")
+            if isinstance(collected, Deny):
+                return collected
+            attributes = collected
+        # 6 policy
+        policy_input = route.template.fill(request, workload, subject, matched.variables, attributes)
+        query = Query(
+            entrypoint=route.settings.policy,
+            input=route.project(policy_input),
+            ttl=self._reuse(route, workload, subject),
+            deadline=deadline,
+        )
+        evaluation = await self._engine.evaluate(query)
+        trail.mark("policy")
+        trail.evaluated(evaluation.revision, cached=evaluation.cached)
+        # The deadline is asked again before anything is allowed: a late answer must not be an allow nobody reads.
+        if self._clock.monotonic() > deadline:
+            return deny("engine.deadline", "the decision came too late")
+        return evaluation.decision
+
+    def _caller(self, request: Request, route: Route) -> Workload | Deny | None:
+        """Step 3. None only on a public route, where no identity was presented."""
+        workload = self._workloads.verify(request)
+        if workload is None:
+            return None if route.settings.public else deny("workload.missing")
+        if isinstance(workload, Deny) or route.settings.public or route.callers(workload):
+            return workload
+        return deny("workload.route_denied", f"route {route.settings.name}")
+
+    async def _credential(
+        self, request: Request, route: Route, workload: Workload | None, deadline: float, trail: Trail
+    ) -> Subject | Deny | None:
+        """Step 4. None only where the route asks for no credential."""
+        rule = route.settings.token
+        if rule is None:
+            return subject_of(workload) if workload is not None and route.settings.credential == "workload" else None
+        token = bearer(request)
+        if token is None:
+            return deny("token.missing")
+        if isinstance(token, Deny):
+            return token
+        verified = self._tokens.cached(token, rule, workload)
+        if verified is None:
+            async with asyncio.timeout(deadline - self._clock.monotonic()):
+                verified = await self._tokens.verify(token, rule, workload)
+        if isinstance(verified, Deny):
+            return verified
+        trail.token_cached = verified.cached
+        return verified.subject
+
+    def _reuse(self, route: Route, workload: Workload | None, subject: Subject | None) -> float:
+        """Seconds for which the decision may be reused: no longer than anything that it was derived from."""
+        ttl = route.settings.cache_ttl
+        now = self._clock.now()
+        if workload is not None and workload.expires_at:
+            ttl = min(ttl, workload.expires_at - now)
+        if subject is not None and subject.expires_at:
+            ttl = min(ttl, subject.expires_at - now)
+        return max(ttl, 0.0)
+
+    def _answer(self, decision: Decision, facts: Facts, trail: Trail) -> bytes:
+        """Step 7. The only place where an answer is written, and only a value of type Allow becomes an allow."""
+        route, request = facts.route, facts.request
+        metadata = _metadata(facts, trail)
+        if isinstance(decision, Allow) and request is not None and route is not None:
+            headers = upstream_headers(
+                decision,
+                facts.subject,
+                facts.workload,
+                route.settings.name,
+                trail.decision_id,
+                route.policy_headers,
+            )
+            if decision.obligations.metadata:
+                metadata["policy"] = decision.obligations.metadata
+            return respond.allow(request, headers, metadata, remove=route.strip)
+        refused = decision if isinstance(decision, Deny) else _UNDECIDED
+        metadata["layer"] = refused.layer.value
+        metadata["code"] = refused.code
+        return respond.deny(refused, trail.decision_id, request, metadata)
+
+
+def _metadata(facts: Facts, trail: Trail) -> dict[str, Any]:
+    """What Envoy's access log may say of this Check."""
+    metadata: dict[str, Any] = {"decision_id": trail.decision_id}
+    if facts.route is not None:
+        metadata["route"] = facts.route.settings.name
+    if facts.workload is not None:
+        metadata["workload"] = facts.workload.id
+    if facts.subject is not None:
+        metadata["subject"] = facts.subject.id
+    if trail.revision:
+        metadata["revision"] = trail.revision
+        metadata["cached"] = trail.cached
+    return metadata
