@@ -45,7 +45,7 @@ class Mint:
     def sign(
         self, claims: Mapping[str, Any], *, lifetime: float = LIFETIME, header: Mapping[str, Any] | None = None
     ) -> str:
-        """A token with `iss`, `iat`, `exp` and a fresh `jti`; `claims` and `header` add to what is set here, or replace it."""
+        """A token with `iss`, `iat`, `exp` and a fresh `jti`; `claims` and `header` add to it, or replace."""
         now = int(self.clock.now())
         body = {"iss": self.issuer, "iat": now, "exp": now + int(lifetime), "jti": secrets.token_urlsafe(12), **claims}
         head = {"typ": "at+jwt", "kid": self.key_id, **(header or {})}

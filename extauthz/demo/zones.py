@@ -15,30 +15,41 @@ def spiffe_id(namespace: str, service: str, environment: str = ENVIRONMENT, trus
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """`service` is the workload that runs there, `next` the zone that it calls (empty: none)."""
+    """`kind` names the Envoy configuration and the SPIFFE namespace, `service` the workload that runs there."""
 
-    name: str
+    kind: str
     service: str
     next: str = ""
+    """The zone that the service calls; empty: none."""
+    environment: str = ENVIRONMENT
+
+    @property
+    def name(self) -> str:
+        return self.kind if self.environment == ENVIRONMENT else f"{self.kind}-{self.environment}"
 
     @property
     def id(self) -> str:
         """SPIFFE ID of the zone's workload; its Envoy carries it."""
-        return spiffe_id(self.name, self.service)
+        return spiffe_id(self.kind, self.service, self.environment)
 
     @property
     def host(self) -> str:
-        return f"{self.name}.{TRUST_DOMAIN}"
+        return f"{self.kind}.{TRUST_DOMAIN}"
 
     @property
     def audience(self) -> str:
         """The `aud` of tokens that this zone accepts."""
-        return f"https://{self.host}"
+        return f"https://{self.name}.{TRUST_DOMAIN}"
 
 
 EDGE: Final = Zone("edge", "gateway", next="orchestration")
 ORCHESTRATION: Final = Zone("orchestration", "orchestrator", next="model")
 MODEL: Final = Zone("model", "fraud-scorer", next="storage")
 STORAGE: Final = Zone("storage", "feature-store")
-ZONES: Final = (EDGE, ORCHESTRATION, MODEL, STORAGE)
+STAGING: Final = Zone("storage", "feature-store", environment="staging")
+"""A second storage zone, in an environment of low trust, over the same feature store."""
+ZONES: Final = (EDGE, ORCHESTRATION, MODEL, STORAGE, STAGING)
 BY_NAME: Final = {zone.name: zone for zone in ZONES}
+
+RETRAINER: Final = spiffe_id("training", "retrainer")
+"""A batch workload that acts in its own name."""

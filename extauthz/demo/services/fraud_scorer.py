@@ -30,6 +30,8 @@ def app(settings: Mapping[str, Any], clock: Clock | None = None) -> Starlette:
 
     async def judge(request: Request) -> JSONResponse:
         http.caller(request)
+        if request.path_params.get("version", VERSION) != VERSION:
+            raise HTTPException(404, "this version of the model is not served here")
         asked = await http.json_object(request)
         tenant, kind = http.text(asked, "tenant"), http.text(asked, "transaction_type")
         path = f"/v1/features/{quote(tenant, safe='')}/{quote(kind, safe='')}"
@@ -52,7 +54,10 @@ def app(settings: Mapping[str, Any], clock: Clock | None = None) -> Starlette:
         await storage.close()
 
     return Starlette(
-        routes=[Route("/v1/score", judge, methods=["POST"])],
+        routes=[
+            Route("/v1/score", judge, methods=["POST"]),
+            Route("/v1/score/{version}", judge, methods=["POST"]),
+        ],
         exception_handlers={HTTPException: http.refused, Refused: hand_on},
         lifespan=lifespan,
     )

@@ -1,0 +1,96 @@
+"""Where everything of one run stands: folders, sockets, ports."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from extauthz.demo.zones import EDGE, ZONES, Zone
+from extauthz.errors import ExtauthzError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOOPBACK: Final = "127.0.0.1"
+_SOCKET_PATH: Final = 100
+"""Bytes; `sun_path` holds 108 on Linux, 104 on macOS."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneLayout:
+    """`root` is the zone's folder; `port` is where its Envoy listens."""
+
+    zone: Zone
+    root: Path
+    port: int
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def access_log(self) -> Path:
+        return self.root / "access.log"
+
+    @property
+    def records(self) -> Path:
+        return self.root / "records.jsonl"
+
+    def socket(self, name: str) -> Path:
+        """`admin`, `check`, `http`, `service` or `egress`."""
+        return self.root / f"{name}.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    root: Path
+    zones: dict[str, ZoneLayout]
+    issuer_port: int
+    catalogue_port: int
+
+    @property
+    def issuer(self) -> str:
+        return f"http://{LOOPBACK}:{self.issuer_port}"
+
+    @property
+    def catalogue(self) -> str:
+        return f"http://{LOOPBACK}:{self.catalogue_port}"
+
+    def zone(self, zone: Zone) -> ZoneLayout:
+        return self.zones[zone.name]
+
+    @property
+    def log(self) -> Path:
+        """The folder of the logs."""
+        return self.root / "log"
+
+
+def plan(root: Path, edge_port: int = 0) -> Layout:
+    """Choose ports and make the folders. Raises ExtauthzError when a port is taken or a path is too long."""
+    longest = root / max((zone.name for zone in ZONES), key=len) / "service.sock"
+    if len(str(longest).encode()) > _SOCKET_PATH:
+        raise ExtauthzError(f"{root} is too long for the path of a Unix socket: set TMPDIR to a shorter folder")
+    # All ports are held until all are chosen, so that they differ.
+    with ExitStack() as held:
+        ports = {zone.name: _port(held, edge_port if zone is EDGE else 0) for zone in ZONES}
+        issuer, catalogue = _port(held, 0), _port(held, 0)
+    zones = {zone.name: ZoneLayout(zone, root / zone.name, ports[zone.name]) for zone in ZONES}
+    layout = Layout(root, zones, issuer, catalogue)
+    for place in zones.values():
+        place.secrets.mkdir(parents=True, mode=0o700)
+    layout.log.mkdir(mode=0o700)
+    return layout
+
+
+def _port(held: ExitStack, wanted: int) -> int:
+    listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, wanted))
+        listener.listen()
+    except OSError as error:
+        raise ExtauthzError(f"port {wanted} cannot be used: {error.strerror}; choose another with --port") from None
+    port: int = listener.getsockname()[1]
+    return port
