@@ -20,10 +20,12 @@ decision := verdict.decide(outcomes, {"mask": masking.fields}, 10)
 
 default outcomes := [{"code": "role.action_unknown", "detail": "extauthz.datasets"}]
 
-outcomes := array.concat(baseline.tenant_bound, [dataset.outcome, retention.outcome]) if {
+outcomes := array.concat(baseline.tenant_bound, guards) if {
 	input.action.name == "dataset.read"
 }
 
-outcomes := array.concat(baseline.tenant_bound, [dataset.outcome, retention.outcome, export.outcome]) if {
+outcomes := array.concat(baseline.tenant_bound, array.concat(guards, [export.outcome])) if {
 	input.action.name == "dataset.export"
 }
+
+guards := [dataset.outcome, retention.outcome, masking.outcome]

@@ -21,7 +21,7 @@ decision := verdict.decide(outcomes, {"mask": mask, "metadata": rows}, 10)
 
 default outcomes := [{"code": "role.action_unknown", "detail": "extauthz.features"}]
 
-outcomes := array.concat(baseline.tenant_bound, [transaction.outcome, data_class.outcome]) if {
+outcomes := array.concat(baseline.tenant_bound, [transaction.outcome, data_class.outcome, masking.outcome]) if {
 	input.action.name == "features.read"
 }
 

@@ -24,7 +24,9 @@ outcomes := array.concat(baseline.tenant_bound, [model_stage.outcome, model_vers
 	input.action.name == "score.create"
 }
 
-outcomes := array.concat(baseline.tenant_bound, [data_class.outcome]) if input.action.name == "score.read"
+outcomes := array.concat(baseline.tenant_bound, [data_class.outcome, masking.outcome]) if {
+	input.action.name == "score.read"
+}
 
 outcomes := array.concat(baseline.platform, [model_stage.promotion, model_version.outcome]) if {
 	input.action.name == "model.promote"

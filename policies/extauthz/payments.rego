@@ -27,11 +27,13 @@ outcomes := array.concat(baseline.tenant_bound, [transaction.outcome, amount.out
 
 outcomes := array.concat(baseline.tenant_bound, [transaction.outcome]) if input.action.name == "transfer.cancel"
 
-outcomes := array.concat(baseline.tenant_bound, [transaction.outcome, data_class.outcome]) if {
+outcomes := array.concat(baseline.tenant_bound, [transaction.outcome, data_class.outcome, masking.outcome]) if {
 	input.action.name == "transfer.read"
 }
 
-outcomes := array.concat(baseline.tenant_bound, [data_class.outcome]) if input.action.name == "report.read"
+outcomes := array.concat(baseline.tenant_bound, [data_class.outcome, masking.outcome]) if {
+	input.action.name == "report.read"
+}
 
 default mask := []
 

@@ -12,7 +12,7 @@ outcome := {"code": "attribute.missing", "detail": "resource.properties.amount"}
 } else := {"code": "attribute.amount_invalid", "detail": "resource.properties.amount is not a number above 0"} if {
 	not valid
 } else := {"code": "attribute.missing", "detail": "resource.properties.currency"} if {
-	not subject.known(input.resource.properties.currency)
+	not denominated
 } else := {"code": "attribute.currency", "detail": "see per_role in tables/limits"} if {
 	not limit
 } else := "pass" if {
@@ -23,6 +23,8 @@ valid if {
 	is_number(input.resource.properties.amount)
 	input.resource.properties.amount > 0
 }
+
+denominated if subject.known(input.resource.properties.currency)
 
 limit := max({highest |
 	some role in subject.roles

@@ -9,16 +9,18 @@ import data.extauthz.lib.classification
 import data.extauthz.lib.subject
 
 outcome := {"code": "attribute.missing", "detail": "resource.properties.data_class"} if {
-	not subject.known(input.resource.properties.data_class)
+	not given
 } else := {"code": "attribute.data_class_unknown", "detail": "not in tables/classifications"} if {
-	not is_number(rank)
+	not rank
 } else := {"code": "attribute.unmasked_low_trust", "detail": "see trust in tables/environments"} if {
 	not admitted
 } else := {"code": "attribute.missing", "detail": "subject clearance"} if {
-	not is_number(subject.clearance)
+	not subject.clearance
 } else := "pass" if {
 	subject.clearance >= rank
 } else := {"code": "attribute.clearance", "detail": "see rank in tables/classifications"}
+
+given if subject.known(input.resource.properties.data_class)
 
 rank := classification.rank(input.resource.properties.data_class, classification.masked)
 

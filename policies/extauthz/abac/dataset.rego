@@ -9,13 +9,13 @@ import data.extauthz.lib.subject
 outcome := {"code": "attribute.missing", "detail": "resource.properties.dataset.name or classification"} if {
 	not named
 } else := {"code": "attribute.data_class_unknown", "detail": "not in tables/classifications"} if {
-	not is_number(rank)
+	not rank
 } else := {"code": "attribute.classification_environment", "detail": "see max_classification in tables/environments"} if {
 	not held
 } else := {"code": "attribute.unmasked_low_trust", "detail": "see trust in tables/environments"} if {
 	not admitted
 } else := {"code": "attribute.missing", "detail": "subject clearance"} if {
-	not is_number(subject.clearance)
+	not subject.clearance
 } else := "pass" if {
 	subject.clearance >= rank
 } else := {"code": "attribute.clearance", "detail": "see rank in tables/classifications"}

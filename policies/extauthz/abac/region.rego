@@ -8,11 +8,15 @@ import data.extauthz.lib.subject
 outcome := {"code": "attribute.missing", "detail": "subject region"} if {
 	count(subject.regions) == 0
 } else := {"code": "attribute.missing", "detail": "resource.properties.region"} if {
-	not subject.known(input.resource.properties.region)
+	not given
 } else := {"code": "attribute.region_mismatch", "detail": detail} if {
-	not input.resource.properties.region in subject.regions
+	not own
 } else := "pass" if {
 	input.resource.properties.region in data.extauthz.tables.tenants[input.resource.properties.tenant].regions
 } else := {"code": "attribute.region_not_allowed", "detail": "see regions in tables/tenants"}
+
+given if subject.known(input.resource.properties.region)
+
+own if input.resource.properties.region in subject.regions
 
 detail := sprintf("resource in %s, subject in %v", [input.resource.properties.region, subject.regions])
