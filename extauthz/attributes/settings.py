@@ -6,6 +6,7 @@ nowhere else. What the caller writes itself (a `request` source) never becomes a
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -27,9 +28,13 @@ _TOKEN: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _POINTER: Final = re.compile(r"(?:/(?:[^~/\x00-\x1f]|~[01])*)+")
 SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "txn-token", "dpop"})
 """They carry credentials: `authn` reads those, a policy never does."""
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _IDENTITY_HEADERS: Final = ("x-extauthz-", "x-forwarded-client-cert")
 RESERVED_SUBJECT: Final = frozenset({"issuer", "scopes", "purpose"})
 """Properties of the subject that only a credential sets."""
+
+MAX_INTEGER: Final = 2**53 - 1
+"""Beyond it, readers of JSON disagree about a number (RFC 8259 section 6)."""
 
 ValueType = Literal["string", "number", "integer", "boolean", "list"]
 
@@ -69,9 +74,27 @@ def _picker(text: str) -> str:
     )
 
 
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth > 8:  # noqa: PLR2004 - deeper than any policy reads
+        raise ValueError("nested too deeply")
+    match value:
+        case None | bool() | str():
+            return value
+        case int() if abs(value) <= MAX_INTEGER:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case list():
+            return [_plain(item, depth + 1) for item in value]
+        case dict() if all(isinstance(key, str) for key in value):
+            return {key: _plain(item, depth + 1) for key, item in value.items()}
+    raise ValueError("plain JSON is expected: texts, numbers up to 2^53, booleans, lists, objects; quote dates")
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 ValueName = Annotated[str, Field(pattern=rf"^{_WORD}$")]
 Target = Annotated[str, AfterValidator(_target)]
+PlainJson = Annotated[Any, AfterValidator(_plain)]
 Pointer = Annotated[str, AfterValidator(_pointer)]
 Picker = Annotated[str, AfterValidator(_picker)]
 
@@ -95,6 +118,17 @@ class RequestField(ValueRule):
     source: Picker = Field(alias="from")
     """Where it stands: header:name, path:variable, query:name, body:/json/pointer, grpc:service, grpc:method, grpc:size, method, host."""  # noqa: E501 - one line, for the JSON Schema
 
+    @model_validator(mode="after")
+    def _type_fits(self) -> Self:
+        kind = self.source.partition(":")[0]
+        if self.type == "list" and kind not in {"header", "query", "body"}:
+            raise ValueError("only a header, a query parameter or a body has lists")
+        if self.source == "grpc:size" and self.type != "integer":
+            raise ValueError("grpc:size is an integer")
+        if self.source in {"method", "host", "grpc:service", "grpc:method"} and self.type != "string":
+            raise ValueError(f"{self.source} is a string")
+        return self
+
 
 class ResponseField(ValueRule):
     """A value in the answer of an HTTP source."""
@@ -110,7 +144,7 @@ class StaticSource(Settings):
     """`static`."""
     name: Name
     """The name that routes refer to."""
-    values: Annotated[dict[ValueName, Any], Field(min_length=1)]
+    values: Annotated[dict[ValueName, PlainJson], Field(min_length=1)]
     """Values by name; plain JSON."""
 
 
@@ -177,8 +211,8 @@ class HttpSource(Settings):
             raise ValueError("url is not a URL") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname or set("@{") & set(parts.netloc):
             raise ValueError("url: http(s)://host[:port]/… without credentials; variables stand after the host")
-        if not parts.path.startswith("/"):
-            raise ValueError("url: a path is expected, at least /")
+        if not parts.path.startswith("/") or {".", ".."} & set(parts.path.split("/")):
+            raise ValueError("url: a path without . and .. is expected, at least /")
         return self
 
     @model_validator(mode="after")
@@ -189,6 +223,12 @@ class HttpSource(Settings):
             raise ValueError("body names an unknown variable")
         if SECRET_HEADERS & self.headers.keys():
             raise ValueError("credentials do not stand in this file; use bearer_token_file")
+        if (
+            self.bearer_token_file
+            and not self.url.startswith("https:")
+            and urlsplit(self.url).hostname not in _LOOPBACK
+        ):
+            raise ValueError("a bearer token is sent over https only")
         if self.stale_if_error and not self.ttl:
             raise ValueError("stale_if_error needs a ttl: without one nothing is kept")
         return self
