@@ -27,6 +27,8 @@ const (
 	failed    = -3
 	tooLarge  = -4
 	unknown   = -5
+	badInput  = -6
+	panicked  = -7
 )
 
 var (
@@ -98,6 +100,8 @@ func extauthz_eval(handle C.uint64_t, entrypoint unsafe.Pointer, entrypointLen C
 		return undefined
 	case errors.Is(err, policy.ErrDeadline):
 		return deadline
+	case errors.Is(err, policy.ErrInput):
+		return badInput
 	}
 	return fail(out, outCap, err)
 }
@@ -137,7 +141,8 @@ func fail(out unsafe.Pointer, outCap C.size_t, err error) C.int64_t {
 
 func recovered(out unsafe.Pointer, outCap C.size_t, code *C.int64_t) {
 	if cause := recover(); cause != nil {
-		*code = fail(out, outCap, fmt.Errorf("panic: %v", cause))
+		fail(out, outCap, fmt.Errorf("panic: %v", cause))
+		*code = panicked
 	}
 }
 
