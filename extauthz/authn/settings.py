@@ -102,9 +102,9 @@ class JwksSettings(Settings):
     unsafe_http: bool = False
     """Allow plain http to other hosts than loopback. Whoever can change that traffic can issue tokens."""
     cooldown: Duration = Field(default="30s", gt=0)  # type: ignore[assignment]  # parsed by the unit
-    """Shortest time between two fetches, whatever the outcome and however many unknown key ids come in."""
+    """Shortest time between two fetches, whatever their outcome and however many unknown key ids come in."""
     refresh: Duration = Field(default="5m", gt=0)  # type: ignore[assignment]  # parsed by the unit
-    """How often keys are fetched in the background; files are looked at every tenth of it, at least every 2s."""
+    """How often keys are fetched in the background. A file is looked at every 2s, whatever stands here."""
     stale_if_error: Duration = Field(default="1h", ge=0, le=86400)  # type: ignore[assignment]  # parsed by the unit
     """For how long after a due refresh known keys still serve when the issuer cannot be reached."""
     timeout: Duration = Field(default="2s", gt=0, le=30)  # type: ignore[assignment]  # parsed by the unit

@@ -1,0 +1,256 @@
+"""Access tokens: from a string to a subject, once, and from a cache after that.
+
+The cache holds what does not change while a token lives: its signature, form, audience, scopes, purpose. It is keyed
+by SHA-256 of the token and the route's rule, and an entry lives as long as the very key set that verified it. Time,
+binding and revocation are asked on every hit, so a hit never says more than a fresh verification would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from extauthz.authn import binding, jose
+from extauthz.authn.claims import Accepted, accept
+from extauthz.authn.lru import SegmentedLru
+from extauthz.authn.settings import VerifierSettings
+from extauthz.errors import ConfigError, ConfigProblem
+from extauthz.model import Deny, Subject, Workload, deny
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from extauthz.authn.jwk import Key
+    from extauthz.authn.jwks import KeySet
+    from extauthz.authn.keys import KeySource, KeyStore
+    from extauthz.authn.revocation import Revocations
+    from extauthz.authn.settings import IssuerSettings, TokenRule
+    from extauthz.clock import Clock
+
+_EXPIRED: Final = deny("token.expired")
+_EARLY: Final = deny("token.not_yet_valid")
+_REVOKED: Final = deny("token.revoked")
+_FORGED: Final = deny("token.signature")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`upstream_seconds`: how long this Check waited for the issuer's keys."""
+
+    subject: Subject
+    cached: bool
+    upstream_seconds: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Good:
+    """A verified token. `hit` is handed out as it is, so that a hit allocates nothing."""
+
+    hit: Verified
+    source: KeySource
+    keys: KeySet
+    accepted: Accepted
+    digest: str
+    kid: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Forged:
+    """A token whose signature is wrong under `keys`; remembered until `until` (monotonic). Nothing else is: a wrong
+    form costs less to find than to remember, and every other refusal can change with time or settings."""
+
+    source: KeySource
+    keys: KeySet
+    until: float
+
+
+class TokenVerifier:
+    """Raises ConfigError when made with two issuers of one name or of one `iss`."""
+
+    __slots__ = ("_by_iss", "_clock", "_forged", "_good", "_revocations", "_settings")
+
+    def __init__(
+        self,
+        issuers: Iterable[IssuerSettings],
+        keys: KeyStore,
+        revocations: Revocations,
+        clock: Clock,
+        settings: VerifierSettings | None = None,
+    ) -> None:
+        self._settings = settings or VerifierSettings()
+        self._clock = clock
+        self._revocations = revocations
+        self._by_iss: dict[str, tuple[IssuerSettings, KeySource]] = {}
+        names = set()
+        for issuer in issuers:
+            if issuer.issuer in self._by_iss or issuer.name in names:
+                raise ConfigError(
+                    (ConfigProblem("", 0, "issuers", f"{issuer.name!r} is listed twice", "one entry an issuer"),)
+                )
+            names.add(issuer.name)
+            self._by_iss[issuer.issuer] = (issuer, keys.source(issuer.name))
+        self._good: SegmentedLru[_Good] = SegmentedLru(self._settings.cache_entries)
+        # Apart from the good ones: no amount of garbage can push a good entry out.
+        self._forged: SegmentedLru[_Forged] = SegmentedLru(self._settings.refused_entries)
+
+    def cached(self, token: str, rule: TokenRule, workload: Workload | None) -> Verified | Deny | None:
+        """What is known of this token under this rule, without suspending; None: ask `verify`.
+
+        1. the entry was made under the issuer's keys that are in force now
+        2. the token is valid now
+        3. nothing has been revoked since (looked up again whenever the revocation epoch has moved)
+        4. the peer holds the certificate that the token is bound to
+        """
+        key = _digest(token) + rule.fingerprint
+        good = self._good.get(key)
+        if good is None:
+            return self._known_forgery(key)
+        if good.source.current() is not good.keys:  # 1
+            self._good.drop(key)
+            return None
+        now = self._clock.now()
+        accepted = good.accepted
+        if now >= accepted.expires:  # 2
+            self._good.drop(key)
+            return _EXPIRED
+        if now < accepted.not_before:  # 2
+            return _EARLY
+        if good.epoch != self._revocations.epoch and self._revoked(good):  # 3
+            return _REVOKED
+        return binding.check(accepted.bound_to, workload, rule.binding) or good.hit  # 4
+
+    async def verify(  # noqa: PLR0911 - one return a refusal, numbered
+        self, token: str, rule: TokenRule, workload: Workload | None
+    ) -> Verified | Deny:
+        """Who the token speaks for, or why it is refused. Suspends only while the issuer's keys are fetched.
+
+        1. what is cached needs no second look
+        2. the form is that of a signed JWT, nothing else (`jose.parse`)
+        3. the issuer is configured, and the route names it
+        4. the issuer may use this algorithm, and the route accepts this type of token
+        5. the key comes from this issuer's set alone; an unknown kid may cause one refresh, behind its cool-down
+        6. the signature is right: from here on the claims are the issuer's words
+        7. claims: time, subject, audience, scopes, purpose (`claims.accept`)
+        8. neither the token, its subject nor its key has been revoked
+        9. the peer holds the certificate that the token is bound to
+        """
+        known = self.cached(token, rule, workload)  # 1
+        if known is not None:
+            return known
+        unverified = jose.parse(token)  # 2
+        if isinstance(unverified, Deny):
+            return unverified
+        issuer, source = self._by_iss.get(unverified.issuer, (None, None))
+        if issuer is None or source is None or issuer.name not in rule.issuers:  # 3
+            return deny("token.issuer")
+        if unverified.header.alg not in issuer.algorithms:  # 4
+            return deny("token.algorithm", unverified.header.alg)
+        if unverified.header.typ not in (rule.types or issuer.types):  # 4
+            return deny("token.type")
+        started = self._clock.monotonic()
+        found = _find(source, unverified.header) or await self._fetched(source, unverified.header)  # 5
+        if isinstance(found, Deny):
+            return found
+        waited = self._clock.monotonic() - started
+        return await self._judge(_Case(token, rule, issuer, source, unverified, *found, waited), workload)
+
+    async def _judge(self, case: _Case, workload: Workload | None) -> Verified | Deny:
+        digest = _digest(case.token)
+        cache_key = digest + case.rule.fingerprint
+        if not await self._signed(case):  # 6
+            until = self._clock.monotonic() + self._settings.refused_ttl
+            self._forged.put(cache_key, _Forged(case.source, case.keys, until))
+            return _FORGED
+        token, header = case.unverified, case.unverified.header
+        accepted = accept(token.claims, header.typ, case.issuer, case.rule, self._clock.now(), digest.hex())  # 7
+        if isinstance(accepted, Deny):
+            return accepted
+        good = _Good(
+            hit=Verified(accepted.subject, cached=True),
+            source=case.source,
+            keys=case.keys,
+            accepted=accepted,
+            digest=digest.hex(),
+            kid=header.kid or "",
+            epoch=-1,
+        )
+        if self._revoked(good):  # 8
+            return _REVOKED
+        self._good.put(cache_key, good)
+        refused = binding.check(accepted.bound_to, workload, case.rule.binding)  # 9
+        return refused or Verified(accepted.subject, cached=False, upstream_seconds=case.waited)
+
+    async def _signed(self, case: _Case) -> bool:
+        token = case.unverified
+        if self._settings.offload:
+            return await asyncio.to_thread(case.key.verifies, token.header.alg, token.signature, token.signed)
+        return case.key.verifies(token.header.alg, token.signature, token.signed)
+
+    @staticmethod
+    async def _fetched(source: KeySource, header: jose.Header) -> tuple[KeySet, Key] | Deny:
+        """The key after at most one refresh; the refresh's own failure is not the caller's to see."""
+        await source.refresh()
+        found = _find(source, header)
+        if found is not None:
+            return found
+        return deny("token.keys_unavailable" if source.current() is None else "token.key_unknown")
+
+    def _revoked(self, good: _Good) -> bool:
+        """Asks the snapshot and notes the epoch, which is read first: a change in between is asked again."""
+        epoch = self._revocations.epoch
+        subject = good.hit.subject
+        if self._revocations.token(
+            digest=good.digest,
+            jti=subject.token_id,
+            sub=subject.id,
+            kid=good.kid,
+            issued_at=good.accepted.issued_at,
+        ):
+            return True
+        good.epoch = epoch
+        return False
+
+    def _known_forgery(self, key: bytes) -> Deny | None:
+        forged = self._forged.get(key)
+        if forged is None:
+            return None
+        if forged.source.current() is forged.keys and self._clock.monotonic() < forged.until:
+            return _FORGED
+        self._forged.drop(key)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A well-formed token with the key that must have signed it."""
+
+    token: str
+    rule: TokenRule
+    issuer: IssuerSettings
+    source: KeySource
+    unverified: jose.Unverified
+    keys: KeySet
+    key: Key
+    waited: float
+
+
+def _digest(token: str) -> bytes:
+    # Tokens that are not ASCII never verify, so that two of them may share a digest does no harm.
+    return hashlib.sha256(token.encode("ascii", "replace")).digest()
+
+
+def _find(source: KeySource, header: jose.Header) -> tuple[KeySet, Key] | Deny | None:
+    """The key that the header names in this issuer's set, with the set; None when a refresh might bring it."""
+    keys = source.current()
+    if keys is None:
+        return None
+    if header.kid in keys.refused:
+        return deny("token.key_refused")
+    key = keys.find(header.kid, header.alg)
+    if key is None:
+        # Several keys and no kid: no refresh makes that less ambiguous.
+        return deny("token.key_unknown", "the token names no key") if header.kid is None and keys.keys else None
+    return (keys, key) if header.alg in key.checks else deny("token.algorithm", "not this key's")
