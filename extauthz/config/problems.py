@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from extauthz.config.words import seconds, size
 from extauthz.config.yaml_file import Node, Tree, dotted, looks_secret
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from extauthz.config.checks import Finding
     from extauthz.config.shape import Shape
+
+Location: TypeAlias = "tuple[str | int, ...]"
 
 REDACTED: Final = "[redacted]"
 _SECRET_LENGTH: Final = 4
@@ -40,11 +42,24 @@ class Translator:
         """`shape` is called once a message needs it: a file without problems needs no schema."""
         self._tree = tree
         self._make_shape = shape
-        self._secrets = sorted(set(_secrets(tree.root)), key=len, reverse=True)
 
     @cached_property
     def _shape(self) -> Shape:
         return self._make_shape()
+
+    @cached_property
+    def _secrets(self) -> list[str]:
+        """The longest first, so that a part of one does not hide the whole."""
+        return sorted(set(_secrets(self._tree.root, (), self._is_harmless)), key=len, reverse=True)
+
+    def _is_harmless(self, location: Location) -> bool:
+        """Whether the format itself puts a block, a path or a word of its own here, whatever the key sounds like."""
+        if str(location[-1]) not in self._shape.keys(location[:-1]):
+            return False
+        places = self._shape.at(location)
+        return all(
+            place.get("type") != "string" or "enum" in place or place.get("format") == "path" for place in places
+        )
 
     def finding(self, finding: Finding) -> ConfigProblem:
         """A rule's finding as a problem."""
@@ -58,7 +73,12 @@ class Translator:
         )
 
     def translate(self, errors: Iterable[ErrorDetails]) -> tuple[ConfigProblem, ...]:
-        return in_order(map(self._one, errors))
+        errors = list(errors)
+        # A list whose every entry is wrong is not also too short: pydantic counts only the entries that are right.
+        inside = {error["loc"][:end] for error in errors for end in range(len(error["loc"]))}
+        return in_order(
+            self._one(error) for error in errors if error["type"] != "too_short" or error["loc"] not in inside
+        )
 
     def _one(self, error: ErrorDetails) -> ConfigProblem:
         location, kind, context = error["loc"], error["type"], error.get("ctx", {})
@@ -69,7 +89,8 @@ class Translator:
         message, remedy = self._words(kind, location, context)
         description = _first_sentence(self._shape.description(location))
         place = [part for part, _, _ in self._tree.walk(location)]
-        return self.problem(place, message, remedy or description or "see `extauthz config schema`")
+        meaning = f"see what it is for: {description}" if description else "see `extauthz config schema`"
+        return self.problem(place, message, remedy or meaning)
 
     def _words(self, kind: str, location: Sequence[str | int], context: dict[str, Any]) -> tuple[str, str]:
         """(message, remedy) of an error that is about a value. The kinds are pydantic's error types."""
@@ -80,7 +101,7 @@ class Translator:
         if kind in _LIMITS:
             return self._limit(kind, expected, context)
         if kind in {"union_tag_invalid", "union_tag_not_found"}:
-            tags = str(context.get("expected_tags") or "another one").replace("'", "")
+            tags = ", ".join(self._shape.tags(location)) or "the known ones"
             discriminator = str(context.get("discriminator", "kind")).strip("'")
             return f"`{discriminator}` must be one of {tags}", f"set `{discriminator}`"
         if kind == "string_pattern_mismatch" and not expected.startswith(("a duration", "a size")):
@@ -107,23 +128,22 @@ class Translator:
         return self.problem([*parent, location[-1]], "the key is missing", f"{remedy}. {description}".strip(" ."))
 
     def _limit(self, kind: str, expected: str, context: dict[str, Any]) -> tuple[str, str]:
-        name, words = _LIMITS[kind]
+        name, message, remedy = _LIMITS[kind]
         limit = context.get(name, 0)
-        if name.endswith("_length"):
-            unit = "character" if kind.startswith("string") else "entry" if limit == 1 else "entrie"
-            return f"{words} {limit} {unit}{'s' if limit != 1 else ''} expected", ""
         render: Callable[[Any], str] = str
         if expected.startswith("a duration"):
             render = seconds
         elif expected.startswith("a size"):
             render = size
-        return f"a value {words} {render(limit)} is expected", ""
+        return message.format(render(limit)), remedy.format(render(limit))
 
     def _closest(self, location: Sequence[str | int]) -> str:
         """The allowed value that is nearest to the one in the file."""
         value = self._value(location)
         allowed = [choice for place in self._shape.at(location) for choice in _choices(place)]
         near = get_close_matches(value, allowed, n=1, cutoff=0.6) if isinstance(value, str) else []
+        if len(allowed) == 1:
+            return f"write {allowed[0]}"
         return f"did you mean `{near[0]}`?" if near else ""
 
     def _retype(self, location: Sequence[str | int]) -> str:
@@ -151,35 +171,40 @@ class Translator:
 
 
 _LIMITS: Final = {
-    "greater_than": ("gt", "above"),
-    "greater_than_equal": ("ge", "of at least"),
-    "less_than": ("lt", "below"),
-    "less_than_equal": ("le", "of at most"),
-    "string_too_long": ("max_length", "at most"),
-    "string_too_short": ("min_length", "at least"),
-    "too_long": ("max_length", "at most"),
-    "too_short": ("min_length", "at least"),
+    "greater_than": ("gt", "the value is not above {}", "write more than {}"),
+    "greater_than_equal": ("ge", "the value is below {}", "write at least {}"),
+    "less_than": ("lt", "the value is not below {}", "write less than {}"),
+    "less_than_equal": ("le", "the value is above {}", "write at most {}"),
+    "string_too_long": ("max_length", "the text is too long", "write at most {} characters"),
+    "string_too_short": ("min_length", "the text is too short", "write {} or more characters"),
+    "too_long": ("max_length", "there are too many entries", "write at most {}"),
+    "too_short": ("min_length", "there are too few entries", "write {} or more"),
 }
+"""Pydantic's error type → (name of the limit, message, remedy)."""
 
 
 def _choices(schema: dict[str, Any]) -> list[str]:
-    return [choice for choice in (*schema.get("enum", ()), schema.get("const")) if isinstance(choice, str)]
+    return [str(choice) for choice in (*schema.get("enum", ()), schema.get("const")) if choice is not None]
 
 
 def _first_sentence(text: str) -> str:
     return text.split("\n\n", 1)[0].replace("\n", " ").strip()
 
 
-def _secrets(node: Node, *, inside: bool = False) -> Iterator[str]:
+def _secrets(
+    node: Node, location: Location, harmless: Callable[[Location], bool], *, inside: bool = False
+) -> Iterator[str]:
     """Texts below a key that looks like a secret; also keys there, when the secret was taken for a mapping."""
     if isinstance(node.value, dict):
         for key, child in node.value.items():
+            here = (*location, key)
             if inside and len(key) >= _SECRET_LENGTH:
                 yield key
-            yield from _secrets(child, inside=inside or looks_secret(key))
+            secret = inside or (looks_secret(key) and not harmless(here))
+            yield from _secrets(child, here, harmless, inside=secret)
     elif isinstance(node.value, list):
-        for child in node.value:
-            yield from _secrets(child, inside=inside)
+        for index, child in enumerate(node.value):
+            yield from _secrets(child, (*location, index), harmless, inside=inside)
     elif inside and len(text := str(node.value)) >= _SECRET_LENGTH and not isinstance(node.value, bool):
         yield text
         yield repr(text)[1:-1]  # as a validator quotes it

@@ -33,6 +33,7 @@ _WORDS: Final = {
     "object": "a mapping",
     "null": "nothing",
 }
+_PLURAL: Final = {"text": "texts", "a mapping": "mappings", "a path": "paths", "a whole number": "whole numbers"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Shape:
         """The keys that the mapping at `location` may have; empty when it takes names of the writer's own."""
         return sorted({key for place in self.at(location) for key in place.get("properties", ())})
 
+    def tags(self, location: Sequence[str | int]) -> list[str]:
+        """What tells the members of the union at `location` apart: the constants in them."""
+        properties = (value for place in self.at(location) for value in place.get("properties", {}).values())
+        return [str(value["const"]) for value in properties if "const" in value]
+
     def expected(self, location: Sequence[str | int]) -> str:
         """`one of closed, open`, `a duration such as 200ms, 30s, 1h`, `a list of text` …; empty when unknown."""
         words = [word for place in self.at(location) if (word := self.words(place))]
@@ -95,8 +101,8 @@ class Shape:
             if mark in pattern:
                 return words
         if schema.get("type") == "array" and isinstance(items := schema.get("items"), dict):
-            inner = {word for item in self.flat(items) if (word := self.words(item))}
-            return "a list of " + " or ".join(sorted(inner)) if inner else "a list"
+            inner = " or ".join(dict.fromkeys(word for item in self.flat(items) if (word := self.words(item))))
+            return f"a list of {_PLURAL.get(inner, inner)}" if inner else "a list"
         return "a path" if schema.get("format") == "path" else _WORDS.get(schema.get("type", ""), "")
 
     def description(self, location: Sequence[str | int]) -> str:
@@ -131,18 +137,22 @@ def _literal(value: object) -> str:
 
 
 def _tidy(node: Any) -> None:
-    """Drops the generated titles, which repeat the keys; lets a duration be the number 0 as well."""
-    if isinstance(node, dict):
-        if _DURATION in node.get("pattern", ""):
-            node |= {"type": ["string", "integer"], "minimum": 0, "maximum": 0}
-        if isinstance(node.get("title"), str):
-            del node["title"]
-        for key, child in node.items():
-            if key in {"properties", "$defs", "patternProperties"}:
-                for named in child.values():
-                    _tidy(named)
-            elif key not in {"default", "examples", "enum", "const"}:
-                _tidy(child)
-    elif isinstance(node, list):
+    """Goes through a schema; names of properties are no keywords."""
+    if isinstance(node, list):
         for child in node:
             _tidy(child)
+    elif isinstance(node, dict):
+        _tidy_keywords(node)
+        for key, child in node.items():
+            if key in {"properties", "$defs", "patternProperties"}:
+                _tidy(list(child.values()))
+            elif key not in {"default", "examples", "enum", "const"}:
+                _tidy(child)
+
+
+def _tidy_keywords(node: Schema) -> None:
+    node.pop("title", None)  # generated; it repeats the key
+    if _DURATION in node.get("pattern", ""):
+        node |= {"type": ["string", "integer"], "minimum": 0, "maximum": 0}  # the number 0 is a duration too
+    if isinstance(node.get("default"), dict) and "$ref" in node:
+        del node["default"]  # a block's defaults stand at its keys

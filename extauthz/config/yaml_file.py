@@ -16,6 +16,7 @@ machine and nothing recurses while reading.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import stat
 from dataclasses import dataclass, field
@@ -43,9 +44,15 @@ _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Escapes in quotes can spell what YAML forbids elsewhere; nothing that we configure holds these."""
+_KEY_SHOWN: Final = 64
+_PLAIN_KEY: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{_KEY_SHOWN}}}")
 _SECRET_KEY: Final = re.compile(
     r"(?i)passw|passphrase|secret|api[_-]?key|private[_-]?key|authorization|bearer|cookie|credentials|(^|[_-])(token|pin)$"
 )
+
+
+_BLOCKS: Final = frozenset({"token"})
+"""Blocks of the format whose names look like a secret's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -100,14 +107,19 @@ class Tree:
 
 def looks_secret(key: str) -> bool:
     """Whether what stands under this key may be a secret, so that no message may repeat it."""
-    return _SECRET_KEY.search(key) is not None
+    return _SECRET_KEY.search(key) is not None and not key.endswith("_file")
 
 
 def dotted(location: Sequence[str | int]) -> str:
-    """`routes[2].credential`."""
+    """`routes[2].credential`, `workload.trust_domains["bank.example"]`; one printable line of bounded length."""
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif _PLAIN_KEY.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{json.dumps(part if len(part) <= _KEY_SHOWN else part[:_KEY_SHOWN] + '...')}]"
     return text
 
 
@@ -202,8 +214,8 @@ class _Builder:
                 parts.append(len(frame.node.value))
             elif frame.key is not None:
                 parts.append(frame.key)
-                if looks_secret(frame.key):
-                    break
+                if looks_secret(frame.key) and frame.key not in _BLOCKS:
+                    break  # a secret may have been taken for a mapping
         return dotted(parts)
 
     def take(self, event: yaml.Event) -> None:

@@ -1,0 +1,197 @@
+"""What protects a route, in plain words, layer by layer, in the order in which a Check asks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from extauthz.attributes.settings import HttpSource, RequestSource
+from extauthz.config.words import listed, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from extauthz.attributes.settings import AttributeUse
+    from extauthz.check.routes import RouteSettings
+    from extauthz.config.model import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One layer of the protection: its name in `codes.Layer`, or `request`, `reuse`, `failure`, `answer`."""
+
+    layer: str
+    title: str
+    says: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`facts` are the settings that the words were made from."""
+
+    route: str
+    chapters: tuple[Chapter, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def explain(config: Config, route: RouteSettings) -> Explanation:
+    chapters = (
+        Chapter("request", "Which requests", tuple(_requests(route))),
+        Chapter("workload", "Which callers", tuple(_callers(config, route))),
+        Chapter("transport", "Which certificate", tuple(_certificate(config, route))),
+        Chapter("token", "Which credential", tuple(_credential(config, route))),
+        Chapter("attribute", "Which attributes", tuple(_attributes(config, route))),
+        Chapter("role", "Which policy", tuple(_policy(config, route))),
+        Chapter("reuse", "How long a decision is reused", tuple(_reuse(config, route))),
+        Chapter("engine", "When no decision can be made", tuple(_failure(config, route))),
+        Chapter("answer", "What the upstream gets", tuple(_answer(route))),
+    )
+    return Explanation(route.name, chapters, route.model_dump(mode="json", by_alias=True))
+
+
+def _requests(route: RouteSettings) -> Iterator[str]:
+    yield f"Envoy names the route `{route.name}` in context_extensions."
+    match = route.match
+    if match is None:
+        yield "No request reaches it in another way."
+        return
+    methods = listed(match.methods, "or") or "Any method"
+    hosts = f"on {listed(match.hosts, 'or')}" if match.hosts else "on any host"
+    yield f"{methods} {match.path} {hosts}; a request that Envoy sends here and that does not fit is refused (400)."
+    if route.effects:
+        yield f"It has effects on the world: {listed(word.replace('_', ' ') for word in route.effects)}."
+
+
+def _callers(config: Config, route: RouteSettings) -> Iterator[str]:
+    if route.public:
+        yield "Callers need no workload identity. One that is shown is verified all the same."
+    elif not route.workloads:
+        yield "Nobody: no workload is named, so every call is refused (403)."
+        return
+    else:
+        yield f"Only {listed(route.workloads, 'or')}."
+    domains = sorted(config.workload.trust_domains)
+    yield f"Trusted domains: {listed(domains)}." if domains else "No trust domain is trusted: a workload is refused."
+    if config.workload.environments:
+        yield f"Workloads of the environments {listed(config.workload.environments, 'or')}."
+    else:
+        yield f"Workloads of this server's environment, {config.environment or 'which has no name'}, only."
+    if config.workload.registered is not None:
+        yield f"And registered: {listed(config.workload.registered, 'or') or 'none is'}."
+
+
+def _certificate(config: Config, route: RouteSettings) -> Iterator[str]:
+    workload = config.workload
+    if workload.require_certificate:
+        yield "A workload's certificate must be there and not expired, also on a connection that is older (403)."
+    else:
+        yield "A workload's certificate is checked only when Envoy sends it."
+    if workload.require_svid_profile:
+        yield "It must be an X.509-SVID."
+    anchored = sorted(name for name, domain in workload.trust_domains.items() if domain.trust_bundle)
+    if anchored:
+        yield f"Its issuer is checked again here for {listed(anchored)}."
+    if workload.xfcc == "last":
+        yield "The last element of x-forwarded-client-cert must say the same."
+    if route.token is not None:
+        if route.token.binding == "required":
+            yield "The token must be bound to it (cnf x5t#S256)."
+        else:
+            yield "A token that is bound to a certificate is accepted only with that one."
+
+
+def _credential(config: Config, route: RouteSettings) -> Iterator[str]:
+    if route.credential == "none":
+        yield "None: callers are anonymous."
+        return
+    if route.token is None:
+        yield "The workload's certificate; no token is read."
+        return
+    rule = route.token
+    if not rule.issuers:
+        yield "No issuer is named, so every token is refused (401)."
+        return
+    for name in rule.issuers:
+        if (issuer := config.issuer(name)) is not None:
+            types = rule.types or issuer.types
+            yield (
+                f"A JWT of {issuer.issuer} ({name}), signed with {listed(issuer.algorithms, 'or')},"
+                f" typ {listed(types, 'or')}, living at most {seconds(issuer.max_lifetime)}"
+                f" (± {seconds(issuer.leeway)} clock skew)."
+            )
+    yield f"It must be for {listed(rule.audiences, 'or')}."
+    if rule.purposes:
+        yield f"Its purpose must be {listed(rule.purposes, 'or')}."
+    if rule.scopes:
+        yield f"It must have the {'scope' if len(rule.scopes) == 1 else 'scopes'} {listed(rule.scopes)}."
+    if config.revocation.file is not None:
+        yield f"Revocations are read from {config.revocation.file} every {seconds(config.revocation.interval)}."
+    else:
+        yield "It cannot be revoked before it expires."
+
+
+def _attributes(config: Config, route: RouteSettings) -> Iterator[str]:
+    if not route.attributes:
+        yield "None beside those of the credential and the workload."
+    for use in route.attributes:
+        source = next(source for source in config.attributes.sources if source.name == use.source)
+        if isinstance(source, HttpSource):
+            keep = f"kept {seconds(source.ttl)}" if source.ttl else "asked each time"
+            yield f"From {source.method} {source.url} ({source.name}; within {seconds(source.timeout)}, {keep}):"
+        elif isinstance(source, RequestSource):
+            yield f"From the request ({source.name}), so the caller's own word:"
+        else:
+            yield f"From the configuration ({source.name}):"
+        for target, value in use.to.items():
+            yield f"  {target} = {_origin(use, source, value)}"
+
+
+def _origin(use: AttributeUse, source: Any, value: str) -> str:
+    if source.kind == "static":
+        return f"{use.source}.{value}"
+    rule = source.fields[value]
+    return f"{rule.source}, {rule.type}{'' if rule.required else ', may be missing'}"
+
+
+def _policy(config: Config, route: RouteSettings) -> Iterator[str]:
+    policy = config.policy
+    where = f"of {policy.path}" if policy.path else f"in the OPA at {policy.sidecar.address}"
+    yield f"data.{route.policy.replace('/', '.')} {where}."
+    if policy.engine == "embedded":
+        yield "Evaluated by OPA inside this process."
+    else:
+        yield f"Evaluated by an OPA that {'extauthz runs' if policy.sidecar.supervise else 'you run'} beside it."
+    yield f"It decides whether `{route.action}` on a `{route.resource.type}` is allowed; only a literal true allows."
+
+
+def _reuse(config: Config, route: RouteSettings) -> Iterator[str]:
+    cache = config.policy.cache
+    if not cache.enabled or min(route.cache_ttl, cache.ttl) == 0:
+        yield "Not at all."
+        return
+    yield f"An allow at most {seconds(min(route.cache_ttl, cache.ttl))}."
+    yield f"A denial at most {seconds(min(route.cache_ttl, cache.deny_ttl))}."
+    yield "Never longer than token, certificate, policy and data stay as they are; the policy may shorten it."
+    yield "The credential is verified before a decision is looked up."
+
+
+def _failure(config: Config, route: RouteSettings) -> Iterator[str]:
+    longest = seconds(config.server.max_deadline)
+    yield f"Refused (503) when no decision is made within {longest}, or within Envoy's own timeout if that is shorter."
+    for use in route.attributes:
+        source = next(source for source in config.attributes.sources if source.name == use.source)
+        if isinstance(source, HttpSource) and source.stale_if_error:
+            yield f"{source.name} may be replaced by values up to {seconds(source.ttl + source.stale_if_error)} old."
+    if route.on_failure == "closed":
+        yield "It fails closed."
+
+
+def _answer(route: RouteSettings) -> Iterator[str]:
+    yield "x-extauthz-* headers, set here; copies that the client sent are removed."
+    if route.policy_headers:
+        yield f"{listed(route.policy_headers)}, when the policy sets them."
+    if route.token is not None and not route.forward_token:
+        yield "No Authorization header: the token stays here."
