@@ -23,6 +23,11 @@ test_unknown_class_is_masked if {
 		with data.extauthz.tables.masking as {"features": {"note": "secret"}}
 }
 
+test_what_needs_no_masking_is_shown if {
+	masking.fields == [] with input as samples.bend(samples.features, "/resource/properties/masked", true)
+		with data.extauthz.tables.masking as {"features": {"note": "internal"}}
+}
+
 test_known_type_passes if masking.outcome == "pass" with input as samples.features
 
 test_unclassified_type if {

@@ -12,15 +12,24 @@ test_conflicting_roles if {
 	separation.outcome.code == "role.conflict" with input as roles(["support-agent", "auditor", "wire-operator"])
 }
 
-test_without_the_table_nobody_passes if {
-	separation.outcome.code == "role.conflict" with input as samples.transfer
-		with data.extauthz.tables.separation as {}
+test_exclusion_holds_in_both_directions if {
+	every role in {"a", "b"} {
+		separation.outcome.code == "role.conflict" with input as roles(["a", "b"])
+			with data.extauthz.tables.roles as {
+				"a": {"excludes": [other | other := "b"; role == "a"]},
+				"b": {"excludes": [other | other := "a"; role == "b"]},
+			}
+	}
 }
 
-test_sets_name_roles_that_exist if {
-	every names in data.extauthz.tables.separation.sets {
-		count(names) > 1
-		every name in names {
+test_role_that_does_not_say_is_refused if {
+	separation.outcome.code == "role.conflict" with input as samples.transfer
+		with data.extauthz.tables.roles as {"wire-operator": {}}
+}
+
+test_excluded_roles_exist if {
+	every role in data.extauthz.tables.roles {
+		every name in role.excludes {
 			data.extauthz.tables.roles[name]
 		}
 	}
