@@ -1,0 +1,267 @@
+"""Every metric, in one place. `FAMILIES` is the whole list; `docs/telemetry.md` repeats it and a test compares.
+
+Label values come from the configuration, from our own code, or from policies behind a bound: no caller can make one.
+What happens once a Check is counted in plain dictionaries (`account`) and becomes Prometheus families when scraped.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from extauthz.codes import CODES
+from extauthz.model import Deny
+from extauthz.telemetry.trail import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client import Metric
+
+    from extauthz.telemetry.trail import Trail
+
+    Counts = dict[tuple[str, ...], int]
+    Timings = dict[tuple[str, ...], "Histogram"]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+BUCKETS: Final = (
+    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+_BUCKETS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKETS)
+OTHER: Final = "other"
+UPSTREAMS: Final = ("jwks", "attributes", "opa")
+CACHES: Final = ("token", "decision")
+_MAX_ISSUERS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`name` as it is scraped."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+
+
+def _families(*families: Family) -> dict[str, Family]:
+    return {family.name: family for family in families}
+
+
+FAMILIES: Final = _families(
+    Family("extauthz_checks_total", "counter", ("route", "decision"), "Checks answered."),
+    Family("extauthz_denials_total", "counter", ("route", "service", "layer", "code"), "Denials, by first reason."),
+    Family("extauthz_check_seconds", "histogram", (), "Time of a whole Check."),
+    Family("extauthz_stage_seconds", "histogram", ("stage",), "Time of one stage of a Check."),
+    Family("extauthz_upstream_seconds", "histogram", ("upstream",), "Time of one call to another server."),
+    Family("extauthz_upstream_errors_total", "counter", ("upstream",), "Calls to another server that failed."),
+    Family("extauthz_cache_requests_total", "counter", ("cache", "outcome"), "Cache lookups."),
+    Family("extauthz_cache_entries", "gauge", ("cache",), "Entries in a cache."),
+    Family("extauthz_jwks_fetches_total", "counter", ("issuer", "outcome"), "Fetches of an issuer's keys."),
+    Family("extauthz_engine_faults_total", "counter", ("code",), "Checks without a decision, by our own code."),
+    Family("extauthz_records_total", "counter", (), "Decision records written."),
+    Family("extauthz_records_dropped_total", "counter", ("reason",), "Decision records lost."),
+    Family("extauthz_reloads_total", "counter", ("outcome",), "Reloads of the configuration or the policy."),
+    Family("extauthz_policy_info", "gauge", ("revision",), "1 for the active policy revision."),
+    Family("extauthz_build_info", "gauge", ("version",), "1 for the running version."),
+    Family(
+        "extauthz_certificate_not_after_seconds", "gauge", ("certificate",), "When a certificate of ours ends (epoch)."
+    ),
+    Family("extauthz_checks_in_flight", "gauge", (), "Checks being answered now."),
+)
+
+
+class Bounded:
+    """Lets known label values through, and of others the first `room`; the rest become `other`."""
+
+    __slots__ = ("_known", "_room")
+
+    def __init__(self, known: Iterable[str], room: int) -> None:
+        self._known = set(known)
+        self._room = room
+
+    def learn(self, values: Iterable[str]) -> None:
+        """Values from the configuration: always let through."""
+        self._known.update(values)
+
+    def __call__(self, value: str) -> str:
+        if value in self._known:
+            return value
+        if self._room <= 0 or not value.isprintable() or len(value) > 128:  # noqa: PLR2004 - longer than any code
+            return OTHER
+        self._room -= 1
+        self._known.add(value)
+        return value
+
+
+class Histogram:
+    """One series: counts by bucket, in nanoseconds, without locks: only the event loop's thread writes."""
+
+    __slots__ = ("counts", "total_ns")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.total_ns = 0
+
+    def observe_ns(self, ns: int) -> None:
+        self.counts[bisect_left(_BUCKETS_NS, ns)] += 1
+        self.total_ns += ns
+
+    def add_to(self, family: HistogramMetricFamily, labels: tuple[str, ...]) -> None:
+        cumulated, so_far = [], 0
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
+            so_far += count
+            cumulated.append((bound, so_far))
+        family.add_metric(labels, cumulated, sum_value=self.total_ns / 1e9)
+
+
+class Metrics(Collector):
+    """One process's metrics, in a registry of their own."""
+
+    def __init__(self, *, max_policy_codes: int = 100, version: str = "") -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.in_flight = 0
+        """Checks being answered now; whoever answers counts up and down."""
+        self._route = Bounded(("none",), 0)
+        self._service = Bounded(("",), 0)
+        self._code = Bounded(CODES, max_policy_codes)
+        self._issuer = Bounded((), _MAX_ISSUERS)
+        self._checks: Counts = {}
+        self._denials: Counts = {}
+        self._faults: Counts = {}
+        self._caches: Counts = {(cache, outcome): 0 for cache in CACHES for outcome in ("hit", "miss")}
+        self._entries: dict[str, Callable[[], int]] = {}
+        self._stages = [Histogram() for _ in Stage]
+        self._check = Histogram()
+        self._upstreams = {upstream: Histogram() for upstream in UPSTREAMS}
+        self.registry.register(self)
+        self._upstream_errors = self._counter("extauthz_upstream_errors_total")
+        self._jwks = self._counter("extauthz_jwks_fetches_total")
+        self._written = self._counter("extauthz_records_total")
+        self._dropped = self._counter("extauthz_records_dropped_total")
+        self._reloads = self._counter("extauthz_reloads_total")
+        self._policy = self._gauge("extauthz_policy_info")
+        self._certificates = self._gauge("extauthz_certificate_not_after_seconds")
+        self._gauge("extauthz_build_info").labels(version).set(1)
+
+    def _counter(self, name: str) -> Counter:
+        family = FAMILIES[name]
+        return Counter(name.removesuffix("_total"), family.help, family.labels, registry=self.registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        family = FAMILIES[name]
+        return Gauge(name, family.help, family.labels, registry=self.registry)
+
+    def know(self, routes: Iterable[str], services: Iterable[str] = ()) -> None:
+        """Names of the configuration; only they become labels."""
+        self._route.learn(routes)
+        self._service.learn(services)
+
+    def account(self, trail: Trail) -> None:
+        """Everything that one finished Check adds."""
+        route = self._route(trail.route.name)
+        decision = trail.decision
+        allowed = decision is not None and not isinstance(decision, Deny)
+        key = (route, "allow" if allowed else "deny")
+        self._checks[key] = self._checks.get(key, 0) + 1
+        if not allowed:
+            self._denied(route, self._service(trail.route.service), decision)
+        if trail.token_cached is not None:
+            self._caches["token", "hit" if trail.token_cached else "miss"] += 1
+        if trail.decision_cached is not None:
+            self._caches["decision", "hit" if trail.decision_cached else "miss"] += 1
+        total = 0
+        for histogram, ns in zip(self._stages, trail.ns, strict=True):
+            if ns > 0:
+                histogram.observe_ns(ns)
+                total += ns
+        self._check.observe_ns(total)
+
+    def _denied(self, route: str, service: str, decision: object) -> None:
+        code, layer = "engine.internal", "engine"
+        if isinstance(decision, Deny):
+            code, layer = self._code(decision.code), decision.layer.value
+        denial = (route, service, layer, code)
+        self._denials[denial] = self._denials.get(denial, 0) + 1
+        if layer == "engine":
+            self._faults[code,] = self._faults.get((code,), 0) + 1
+
+    def upstream(self, upstream: str, seconds: float, good: bool = True) -> None:  # noqa: FBT001, FBT002 - two outcomes
+        """One call to another server: `jwks`, `attributes` or `opa`."""
+        self._upstreams[upstream].observe_ns(int(seconds * 1e9))
+        if not good:
+            self._upstream_errors.labels(upstream).inc()
+
+    def jwks_fetch(self, issuer: str, outcome: Literal["ok", "error"]) -> None:
+        self._jwks.labels(self._issuer(issuer), outcome).inc()
+
+    def cache_entries(self, cache: Literal["token", "decision"], size: Callable[[], int]) -> None:
+        """Where to ask for a cache's size when scraped."""
+        self._entries[cache] = size
+
+    def records_written(self, count: int) -> None:
+        self._written.inc(count)
+
+    def records_dropped(self, count: int, reason: Literal["buffer", "output", "record"]) -> None:
+        self._dropped.labels(reason).inc(count)
+
+    def reload(self, outcome: Literal["ok", "refused"]) -> None:
+        self._reloads.labels(outcome).inc()
+
+    def policy(self, revision: str) -> None:
+        self._policy.clear()
+        self._policy.labels(revision).set(1)
+
+    def certificate(self, name: str, not_after: float) -> None:
+        """`name` is one of ours (`listener`, `svid`), never a caller's. `not_after`: seconds since the epoch."""
+        self._certificates.labels(name).set(not_after)
+
+    def render(self) -> bytes:
+        """Prometheus text format; its media type is `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield _counted("extauthz_checks_total", self._checks)
+        yield _counted("extauthz_denials_total", self._denials)
+        yield _counted("extauthz_cache_requests_total", self._caches)
+        yield _counted("extauthz_engine_faults_total", self._faults)
+        yield _timed("extauthz_check_seconds", {(): self._check})
+        stages: Timings = {
+            (stage.name.lower(),): histogram for stage, histogram in zip(Stage, self._stages, strict=True)
+        }
+        yield _timed("extauthz_stage_seconds", stages)
+        upstreams: Timings = {(name,): series for name, series in self._upstreams.items()}
+        yield _timed("extauthz_upstream_seconds", upstreams)
+        sizes: Counts = {(cache,): size() for cache, size in self._entries.items()}
+        yield _gauged("extauthz_cache_entries", sizes)
+        yield _gauged("extauthz_checks_in_flight", {(): self.in_flight})
+
+
+def _counted(name: str, series: Counts) -> Metric:
+    family = CounterMetricFamily(name.removesuffix("_total"), FAMILIES[name].help, labels=FAMILIES[name].labels)
+    for labels, count in series.items():
+        family.add_metric(labels, count)
+    return family
+
+
+def _gauged(name: str, series: Counts) -> Metric:
+    family = GaugeMetricFamily(name, FAMILIES[name].help, labels=FAMILIES[name].labels)
+    for labels, value in series.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _timed(name: str, series: Timings) -> Metric:
+    family = HistogramMetricFamily(name, FAMILIES[name].help, labels=FAMILIES[name].labels)
+    for labels, histogram in series.items():
+        histogram.add_to(family, labels)
+    return family

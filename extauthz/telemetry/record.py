@@ -1,0 +1,158 @@
+"""The decision record: what a Check was, who asked, what was decided and why, in one JSON line.
+
+Its schema is `record.schema.json`; names that OPA's decision log has are used as OPA uses them (`decision_id`,
+`path` is the policy entrypoint, `timestamp`, `requested_by`, `labels`, `result`, `metrics`). It never holds a token
+(a digest prefix at most), a header value, a query or a body. A line is shorter than 4 KiB, so that writers that share
+a pipe cannot tear it (POSIX PIPE_BUF).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from extauthz.model import Deny
+from extauthz.telemetry.redact import plain, redact
+from extauthz.telemetry.trail import NO_ROUTE, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from extauthz.model import Decision, Subject, Workload
+    from extauthz.telemetry.trail import Trail
+
+LINE_MAX: Final = 4096
+"""Bytes of a line, its newline included (PIPE_BUF on Linux)."""
+_REASONS: Final = 8
+_STAGES: Final = tuple((stage, f"timer_{stage.name.lower()}_us") for stage in Stage)
+_UNDECIDED: Final = {"allow": False, "status": 503}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a record."""
+    text = resources.files("extauthz.telemetry").joinpath("record.schema.json").read_bytes()
+    loaded: dict[str, Any] = orjson.loads(text)
+    return loaded
+
+
+def line(trail: Trail, labels: Mapping[str, str], *, full_path: bool = False) -> bytes:
+    """One record with its newline. A record that would be too long loses what is optional and says so."""
+    record = _record(trail, labels, full_path=full_path)
+    try:
+        data = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # half a surrogate pair, which `plain` keeps where it is printable
+        data = b""
+    return data if 0 < len(data) <= LINE_MAX else _shortened(record)
+
+
+def _shortened(record: dict[str, Any]) -> bytes:
+    result = record["result"]
+    kept = {name: record[name] for name in ("type", "decision_id", "timestamp", "layer", "code", "cached", "metrics")}
+    kept |= {"cut": True, "path": plain(record["path"], 64), "result": {"allow": result["allow"], "reasons": []}}
+    if "status" in result:
+        kept["result"]["status"] = result["status"]
+    who = record["subject"]
+    kept["subject"] = who and {"type": _ascii(who["type"]), "id": _ascii(who["id"])}
+    kept["workload"] = _ascii(record["workload"])
+    kept["request"] = {name: _ascii(value) for name, value in record["request"].items()}
+    return orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()[:128]
+
+
+def _record(trail: Trail, labels: Mapping[str, str], *, full_path: bool) -> dict[str, Any]:
+    route = trail.route
+    decision = trail.decision
+    layer, code = _verdict(decision)
+    us = {name: round(ns / 1000, 1) for stage, name in _STAGES if (ns := trail.ns[stage])}
+    us["timer_check_us"] = round(sum(trail.ns) / 1000, 1)
+    return {
+        "type": "check",
+        "decision_id": trail.decision_id,
+        "timestamp": datetime.fromtimestamp(trail.started, UTC).isoformat(timespec="microseconds"),
+        "labels": labels,
+        "path": route.entrypoint,
+        "requested_by": plain(trail.source),
+        "revision": plain(trail.revision),
+        "subject": _subject(trail.subject),
+        "workload": _workload(trail.workload),
+        "action": route.action,
+        "resource": {"type": route.resource_type, "id": plain(trail.resource_id)},
+        "request": {
+            "id": plain(trail.request_id, 128),
+            "method": plain(trail.method, 32),
+            "host": plain(trail.host),
+            "route": route.name,
+            "path": _path(trail, full_path=full_path),
+            "transport": trail.transport,
+        },
+        "layer": layer,
+        "code": code,
+        "result": _result(decision),
+        "engine": trail.engine,
+        "cached": {"token": trail.token_cached, "decision": trail.decision_cached},
+        "metrics": us,
+    }
+
+
+def _verdict(decision: Decision | None) -> tuple[str, str]:
+    """Layer and code; both empty for an Allow."""
+    if decision is None:
+        return "engine", "engine.internal"
+    return (decision.layer.value, plain(decision.code, 128)) if isinstance(decision, Deny) else ("", "")
+
+
+def _path(trail: Trail, *, full_path: bool) -> str:
+    """The template; the path itself where the configuration wants it, or no route explains it."""
+    if full_path or trail.route is NO_ROUTE or not trail.route.template:
+        return redact(plain(trail.path))
+    return trail.route.template
+
+
+def _result(decision: Decision | None) -> dict[str, Any]:
+    if decision is None:  # the Check was cancelled before anything was decided: nothing was allowed
+        return {**_UNDECIDED, "reasons": [{"code": "engine.internal", "detail": "cancelled"}]}
+    if not isinstance(decision, Deny):
+        return {"allow": True, "masked": [plain(name, 64) for name in decision.obligations.mask[:32]]}
+    reasons = []
+    for reason in decision.reasons[:_REASONS]:
+        entry = {"code": plain(reason.code, 128)}
+        if reason.detail:
+            entry["detail"] = redact(plain(reason.detail))
+        reasons.append(entry)
+    return {"allow": False, "status": int(decision.status), "reasons": reasons}
+
+
+def _subject(subject: Subject | None) -> dict[str, Any] | None:
+    if subject is None:
+        return None
+    who: dict[str, Any] = {"type": subject.type, "id": plain(subject.id), "credential": subject.credential}
+    if subject.issuer:
+        who["issuer"] = plain(subject.issuer)
+    if subject.digest:
+        who["token"] = subject.digest[:16]
+    if subject.token_id:
+        who["token_id"] = plain(subject.token_id, 128)
+    if subject.purpose:
+        who["purpose"] = plain(subject.purpose, 128)
+    if actors := _actors(subject.claims.get("act")):
+        who["act"] = actors
+    return who
+
+
+def _actors(act: Any) -> list[str]:
+    """The chain of `act` (RFC 8693 section 4.1), the current actor first."""
+    actors: list[str] = []
+    while isinstance(act, dict) and len(actors) < 4:  # noqa: PLR2004 - a longer chain tells an operator no more
+        actors.append(plain(str(act.get("sub", "")), 128))
+        act = act.get("act")
+    return actors
+
+
+def _workload(workload: Workload | None) -> str:
+    return plain(workload.id) if workload else ""

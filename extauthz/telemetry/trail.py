@@ -1,0 +1,124 @@
+"""What one Check leaves behind while it runs: a slotted note, cheap enough for the hot path.
+
+`recorder.Recorder` turns it into a record and into metrics, off the path. A trail keeps no body, no header and no
+token; it refers to values that are small and shared.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from extauthz.model import Decision, Request, Subject, Workload
+
+
+class Stage(IntEnum):
+    """The stages of a Check, in order."""
+
+    PARSE = 0
+    ROUTE = 1
+    WORKLOAD = 2
+    """Certificate validation and workload identity."""
+    TOKEN = 3
+    """Token verification."""
+    ATTRIBUTES = 4
+    POLICY = 5
+    """Policy evaluation, the decision cache included."""
+    RESPOND = 6
+    """Obligations and the answer's bytes."""
+
+
+_UNMARKED: Final = [0] * len(Stage)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFacts:
+    """What a record says of a route; made once a route."""
+
+    name: str
+    service: str = ""
+    """The service that the route belongs to; a metric label."""
+    template: str = ""
+    """Path template; empty when the route is reached only by its name."""
+    entrypoint: str = ""
+    action: str = ""
+    resource_type: str = ""
+
+
+NO_ROUTE: Final = RouteFacts("none")
+
+
+def decision_id() -> str:
+    """A random UUID (RFC 9562 version 4)."""
+    text = os.urandom(16).hex()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+class Trail:
+    """One Check. Whoever learns something writes it here; nothing here decides anything.
+
+    `started`: seconds since the epoch. `ticks` gives nanoseconds on a scale that never jumps.
+    """
+
+    __slots__ = (
+        "_last",
+        "_ticks",
+        "decision",
+        "decision_cached",
+        "decision_id",
+        "engine",
+        "host",
+        "method",
+        "ns",
+        "path",
+        "request_id",
+        "resource_id",
+        "revision",
+        "route",
+        "source",
+        "started",
+        "subject",
+        "token_cached",
+        "transport",
+        "workload",
+    )
+
+    def __init__(self, started: float, transport: str = "", ticks: Callable[[], int] = time.perf_counter_ns) -> None:
+        self.decision_id = decision_id()
+        self.started = started
+        self.transport = transport
+        self.ns = _UNMARKED.copy()
+        """Nanoseconds by stage; 0: the stage was not reached."""
+        self.route = NO_ROUTE
+        self.method = self.host = self.path = self.request_id = self.source = self.resource_id = ""
+        self.workload: Workload | None = None
+        self.subject: Subject | None = None
+        self.decision: Decision | None = None
+        self.revision = self.engine = ""
+        self.token_cached: bool | None = None
+        """None: no token was looked up."""
+        self.decision_cached: bool | None = None
+        """None: no policy was asked."""
+        self._ticks = ticks
+        self._last = ticks()
+
+    def mark(self, stage: Stage) -> None:
+        """The time since the last mark belonged to `stage`."""
+        now = self._ticks()
+        self.ns[stage] += now - self._last
+        self._last = now
+
+    def describe(self, request: Request) -> None:
+        """Keep of the request what a record may say; the query, headers and body are not among it."""
+        self.method = request.method
+        self.host = request.host
+        self.path = request.path
+        self.request_id = request.id
+        self.source = request.source_address
