@@ -29,8 +29,8 @@ from extauthz.check import respond, wire
 from extauthz.check.identity import upstream_headers
 from extauthz.errors import EngineFault
 from extauthz.model import Allow, Decision, Deny, Request, Subject, Workload, deny
-from extauthz.policy.engine import Query
-from extauthz.telemetry.trail import Trail
+from extauthz.policy.engine import Evaluation, Query
+from extauthz.telemetry.trail import Stage, Trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,13 +38,15 @@ if TYPE_CHECKING:
 
     from extauthz.attributes.plan import AttributePlan
     from extauthz.authn.tokens import TokenVerifier
-    from extauthz.authn.workload import WorkloadMatcher, WorkloadVerifier
+    from extauthz.authn.workload import WorkloadVerifier
     from extauthz.check.policy_input import InputTemplate
     from extauthz.check.router import Router
     from extauthz.check.routes import RouteSettings
     from extauthz.clock import Clock
     from extauthz.policy.engine import Engine
+    from extauthz.telemetry.metrics import Metrics
     from extauthz.telemetry.recorder import Recorder
+    from extauthz.telemetry.trail import RouteFacts
 
 log = logging.getLogger(__name__)
 _UNDECIDED: Final = deny("engine.internal", "the Check ended without a decision")
@@ -56,13 +58,15 @@ class Route:
     """A route policy, made ready: everything that does not depend on the request is done."""
 
     settings: RouteSettings
-    callers: WorkloadMatcher
+    callers: Callable[[str], bool]
+    """Whether the route's list of workloads covers a SPIFFE ID."""
     attributes: AttributePlan | None
     template: InputTemplate
     project: Callable[[Mapping[str, Any]], bytes]
     policy_headers: frozenset[str]
-    strip: tuple[str, ...]
+    remove: tuple[str, ...]
     """Headers to remove, beside those under our prefix."""
+    facts: RouteFacts
 
 
 @dataclass(slots=True)
@@ -84,23 +88,29 @@ class Pipeline:
         tokens: TokenVerifier,
         engine: Engine,
         recorder: Recorder,
+        metrics: Metrics,
         clock: Clock,
         max_deadline: float,
+        transport: str = "",
+        engine_name: str = "",
     ) -> None:
         self._router = router
         self._workloads = workloads
         self._tokens = tokens
         self._engine = engine
         self._recorder = recorder
+        self._metrics = metrics
         self._clock = clock
         self._max_deadline = max_deadline
+        self._transport = transport
+        self._engine_name = engine_name
 
     async def check(self, message: bytes, budget: float) -> bytes:
         """A serialized CheckRequest to a serialized CheckResponse; `budget` is the caller's, in seconds.
 
         Raises nothing but CancelledError.
         """
-        trail = Trail()
+        trail = Trail(self._clock.now(), self._transport)
         facts = Facts()
         decision: Decision = _UNDECIDED
         deadline = self._clock.monotonic() + min(budget, self._max_deadline)
@@ -117,55 +127,70 @@ class Pipeline:
             log.exception("Check %s failed", trail.decision_id)
             answer = self._answer(decision, facts, trail)
         finally:
-            trail.close(decision, facts.workload, facts.subject)
+            trail.mark(Stage.RESPOND)
+            trail.decision = decision
+            trail.workload = facts.workload
+            trail.subject = facts.subject
             self._recorder.submit(trail)
         return answer
 
-    async def _decide(self, message: bytes, deadline: float, facts: Facts, trail: Trail) -> Decision:
+    async def _decide(  # noqa: PLR0911 - six steps may refuse, one decides: read it top to bottom
+        self, message: bytes, deadline: float, facts: Facts, trail: Trail
+    ) -> Decision:
         # 1 wire
         request = wire.parse(message)
-        trail.mark("parse")
+        trail.mark(Stage.PARSE)
         if isinstance(request, Deny):
             return request
         facts.request = request
+        trail.describe(request)
         # 2 route
         matched = self._router.match(request)
-        trail.mark("route")
+        trail.mark(Stage.ROUTE)
         if isinstance(matched, Deny):
             return matched
         route = facts.route = matched.route
+        trail.route = route.facts
         # 3 workload
         workload = self._caller(request, route)
-        trail.mark("workload")
+        trail.mark(Stage.WORKLOAD)
         if isinstance(workload, Deny):
             return workload
         facts.workload = workload
         # 4 token
         subject = await self._credential(request, route, workload, deadline, trail)
-        trail.mark("token")
+        trail.mark(Stage.TOKEN)
         if isinstance(subject, Deny):
             return subject
         facts.subject = subject
         # 5 attributes
         attributes = _NO_ATTRIBUTES
         if (plan := route.attributes) is not None:
-            question = AttributeQuestion(request, subject, workload, matched.variables, deadline)
-            collected = await plan.collect(question) if plan.needs_await else plan.collect_sync(question)
-            trail.mark("attributes")
+            question = AttributeQuestion(
+                request, subject, workload, matched.variables, deadline, route.settings.resource.type
+            )
+            collected = plan.collect_sync(question)
+            if collected is None:
+                collected = await plan.collect(question)
+            trail.mark(Stage.ATTRIBUTES)
             if isinstance(collected, Deny):
                 return collected
             attributes = collected
         # 6 policy
         policy_input = route.template.fill(request, workload, subject, matched.variables, attributes)
+        trail.resource_id = policy_input["resource"]["id"]
         query = Query(
             entrypoint=route.settings.policy,
             input=route.project(policy_input),
             ttl=self._reuse(route, workload, subject),
             deadline=deadline,
         )
-        evaluation = await self._engine.evaluate(query)
-        trail.mark("policy")
-        trail.evaluated(evaluation.revision, cached=evaluation.cached)
+        trail.engine = self._engine_name
+        trail.decision_cached = False
+        evaluation = await self._evaluate(query)
+        trail.mark(Stage.POLICY)
+        trail.revision = evaluation.revision
+        trail.decision_cached = evaluation.cached
         # The deadline is asked again before anything is allowed: a late answer must not be an allow nobody reads.
         if self._clock.monotonic() > deadline:
             return deny("engine.deadline", "the decision came too late")
@@ -176,7 +201,7 @@ class Pipeline:
         workload = self._workloads.verify(request)
         if workload is None:
             return None if route.settings.public else deny("workload.missing")
-        if isinstance(workload, Deny) or route.settings.public or route.callers(workload):
+        if isinstance(workload, Deny) or route.settings.public or route.callers(workload.id):
             return workload
         return deny("workload.route_denied", f"route {route.settings.name}")
 
@@ -199,7 +224,21 @@ class Pipeline:
         if isinstance(verified, Deny):
             return verified
         trail.token_cached = verified.cached
+        if verified.upstream_seconds:
+            self._metrics.upstream("jwks", verified.upstream_seconds)
         return verified.subject
+
+    async def _evaluate(self, query: Query) -> Evaluation:
+        """Step 6. The time that an engine took is accounted, also when it failed."""
+        started = self._clock.monotonic()
+        try:
+            evaluation = await self._engine.evaluate(query)
+        except EngineFault:
+            self._metrics.upstream("opa", self._clock.monotonic() - started, good=False)
+            raise
+        if not evaluation.cached:
+            self._metrics.upstream("opa", self._clock.monotonic() - started)
+        return evaluation
 
     def _reuse(self, route: Route, workload: Workload | None, subject: Subject | None) -> float:
         """Seconds for which the decision may be reused: no longer than anything that it was derived from."""
@@ -226,7 +265,7 @@ class Pipeline:
             )
             if decision.obligations.metadata:
                 metadata["policy"] = decision.obligations.metadata
-            return respond.allow(request, headers, metadata, remove=route.strip)
+            return respond.allow(request, headers, metadata, remove=route.remove)
         refused = decision if isinstance(decision, Deny) else _UNDECIDED
         metadata["layer"] = refused.layer.value
         metadata["code"] = refused.code
@@ -244,5 +283,5 @@ def _metadata(facts: Facts, trail: Trail) -> dict[str, Any]:
         metadata["subject"] = facts.subject.id
     if trail.revision:
         metadata["revision"] = trail.revision
-        metadata["cached"] = trail.cached
+        metadata["cached"] = trail.decision_cached is True
     return metadata

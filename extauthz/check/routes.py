@@ -77,6 +77,8 @@ class RouteSettings(Settings):
 
     name: Name
     """The name that Envoy's `context_extensions.route` refers to; also a metric label."""
+    service: Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?)?$")] = ""
+    """The service behind the route; a metric label, nothing else."""
     match: Match | None = None
     """Which requests the route covers. Without it the route is reached only by its name."""
     effects: tuple[Literal["money", "secrets", "side_effects"], ...] = ()

@@ -1,0 +1,261 @@
+"""The composition root of a worker: the only place where the objects of a Check meet.
+
+`Application` is what a transport serves. It holds one `_Active`, built as a whole from one generation; a reload builds
+the next one beside it and swaps a single reference, so every Check runs under one configuration from end to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from extauthz import __version__
+from extauthz.attributes.plan import build_plan
+from extauthz.attributes.registry import build_sources, outbound_urls
+from extauthz.authn import files as watched_files
+from extauthz.authn.keys import KeyStore
+from extauthz.authn.revocation import Revocations
+from extauthz.authn.spiffe import IdPatterns
+from extauthz.authn.tokens import TokenVerifier
+from extauthz.authn.workload import WorkloadVerifier
+from extauthz.check.pipeline import Pipeline, Route
+from extauthz.check.policy_input import InputTemplate
+from extauthz.check.router import Router
+from extauthz.check.routes import VARIABLE, RouteSettings
+from extauthz.clock import Clock, SystemClock
+from extauthz.errors import ExtauthzError
+from extauthz.generation import Generation
+from extauthz.outbound import Outbound
+from extauthz.policy.absent import AbsentEngine
+from extauthz.policy.cached import CachedEngine
+from extauthz.policy.embedded import EmbeddedEngine, LoadedPolicy
+from extauthz.policy.native import find_library
+from extauthz.policy.projection import canonical, projector
+from extauthz.policy.sidecar import SidecarEngine
+from extauthz.tasks import Tasks
+from extauthz.telemetry.metrics import Metrics
+from extauthz.telemetry.recorder import Recorder
+from extauthz.telemetry.trail import RouteFacts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from extauthz.attributes.registry import Sources
+    from extauthz.config import Config
+    from extauthz.policy.engine import Engine
+
+log = logging.getLogger(__name__)
+_GRACE: Final = 1.0
+"""Seconds beyond the longest Check before what a reload replaced is closed."""
+
+
+@dataclass(slots=True, eq=False)
+class _Active:
+    """Everything that one generation needs, and that goes when it goes."""
+
+    generation: Generation
+    config: Config
+    pipeline: Pipeline
+    engine: Engine
+    keys: KeyStore
+    tokens: TokenVerifier
+    recorder: Recorder
+    outbound: Outbound
+    tasks: Tasks
+
+    async def close(self) -> None:
+        await self.tasks.close()
+        await self.keys.close()
+        await self.engine.close()
+        await self.outbound.close()
+        await self.recorder.close()
+
+
+class Application:
+    """Implements `transport.service.Service`. `run_dir` holds the generation that the parent wrote."""
+
+    def __init__(self, run_dir: Path, *, transport: str = "", clock: Clock | None = None) -> None:
+        self._run_dir = run_dir
+        self._transport = transport
+        self._clock = clock or SystemClock()
+        self._metrics = Metrics(version=__version__)
+        self._tasks = Tasks()
+        self._active: _Active | None = None
+        self._draining = False
+
+    async def start(self) -> None:
+        """Raises ConfigError, EngineFault or MissingPart."""
+        generation = await asyncio.to_thread(Generation.read, self._run_dir)
+        self._activate(await self._build(generation))
+
+    async def stop(self) -> None:
+        await self._tasks.close()
+        if self._active is not None:
+            await self._active.close()
+
+    async def check(self, message: bytes, budget: float) -> bytes:
+        active = self._active
+        if active is None:
+            raise RuntimeError("not started")
+        self._metrics.in_flight += 1
+        try:
+            return await active.pipeline.check(message, budget)
+        finally:
+            self._metrics.in_flight -= 1
+
+    def drain(self) -> None:
+        self._draining = True
+
+    async def status(self) -> dict[str, Any]:
+        active = self._active
+        if active is None:
+            return {"ready": False, "draining": self._draining}
+        engine_ready = await active.engine.ready()
+        return {
+            "ready": engine_ready and not self._draining,
+            "draining": self._draining,
+            "generation": active.generation.number,
+            "transport": self._transport,
+            "engine": {
+                "kind": active.config.policy.engine,
+                "ready": engine_ready,
+                "revision": active.engine.revision,
+            },
+            "issuers": active.keys.status(),
+            "routes": len(active.config.routes),
+        }
+
+    def metrics(self) -> bytes:
+        return self._metrics.render()
+
+    async def reload(self) -> list[str]:
+        """Activates the generation that the parent has prepared. On any problem the running one stays."""
+        try:
+            generation = await asyncio.to_thread(Generation.read, self._run_dir)
+            fresh = await self._build(generation)
+        except ExtauthzError as error:
+            self._metrics.reload("refused")
+            return str(error).splitlines()
+        old = self._active
+        self._activate(fresh)
+        self._metrics.reload("ok")
+        if old is not None:
+            self._tasks.start(_retire(old), "retire")
+        return []
+
+    def _activate(self, fresh: _Active) -> None:
+        self._active = fresh
+        config = fresh.config
+        self._metrics.know(
+            (route.name for route in config.routes), {service for route in config.routes if (service := route.service)}
+        )
+        self._metrics.policy(fresh.engine.revision)
+        self._metrics.cache_entries("token", lambda: fresh.tokens.entries)
+        engine = fresh.engine
+        if isinstance(engine, CachedEngine):
+            self._metrics.cache_entries("decision", lambda: engine.stats.entries)
+
+    async def _build(self, generation: Generation) -> _Active:
+        """Builds the parts from the bottom up; nothing of it is visible before `_activate`."""
+        clock = self._clock
+        config = await asyncio.to_thread(generation.config)
+        tasks = Tasks()
+        urls = [url for issuer in config.issuers for url in issuer.outbound_urls]
+        outbound = Outbound([*urls, *outbound_urls(config.attributes)])
+        revocations = Revocations(config.revocation)
+        workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations)
+        keys = KeyStore(config.issuers, outbound, clock)
+        tokens = TokenVerifier(config.issuers, keys, revocations, clock, config.verifier)
+        sources = await asyncio.to_thread(
+            build_sources, config.attributes, outbound=outbound, clock=clock, tasks=tasks, waited=self._waited
+        )
+        routes = [(route, _route(route, config, generation, sources)) for route in config.routes]
+        engine = await self._engine(generation, config, revocations)
+        recorder = Recorder(config.telemetry.records, self._metrics)
+        pipeline = Pipeline(
+            router=Router(routes),
+            workloads=workloads,
+            tokens=tokens,
+            engine=engine,
+            recorder=recorder,
+            metrics=self._metrics,
+            clock=clock,
+            max_deadline=config.server.max_deadline,
+            transport=self._transport,
+            engine_name=config.policy.engine,
+        )
+        # Nothing below can fail: what runs in the background starts only when all the rest stands.
+        await keys.refresh_due()
+        keys.start()
+        recorder.start(tasks)
+        tasks.start(watched_files.watch((revocations, workloads), config.revocation.interval), "watched files")
+        return _Active(generation, config, pipeline, engine, keys, tokens, recorder, outbound, tasks)
+
+    async def _engine(self, generation: Generation, config: Config, revocations: Revocations) -> Engine:
+        settings = config.policy
+        engine: Engine
+        if settings.engine == "embedded" and generation.policy is not None:
+            policy = await asyncio.to_thread(LoadedPolicy, find_library(), generation.policy)
+            engine = EmbeddedEngine(policy, settings=settings.embedded, clock=self._clock)
+        elif generation.opa or settings.sidecar.address:
+            revision = generation.revision if generation.opa else None
+            address = generation.opa or settings.sidecar.address
+            engine = sidecar = SidecarEngine(address, settings=settings.sidecar, clock=self._clock, revision=revision)
+            sidecar.start()
+        else:
+            engine = AbsentEngine()
+        if not settings.cache.enabled:
+            return engine
+        report, clock_ttl = generation.report, settings.cache.clock_ttl
+        caps = {} if report is None else {name: a.ttl_cap(clock_ttl) for name, a in report.analyses.items()}
+        # Of an OPA of the operator's own we do not know whether its policy reads the time.
+        return CachedEngine(
+            engine,
+            settings=settings.cache,
+            clock=self._clock,
+            epoch=lambda: revocations.epoch,
+            cap=lambda entrypoint: caps.get(entrypoint, clock_ttl),
+        )
+
+    def _waited(self, source: str, seconds: float, good: bool) -> None:  # noqa: FBT001 - the shape of attributes.Waited
+        del source
+        self._metrics.upstream("attributes", seconds, good)
+
+
+def _route(settings: RouteSettings, config: Config, generation: Generation, sources: Sources) -> Route:
+    """A route policy made ready. Raises ConfigError with the route's place in the file's terms."""
+    template = settings.match.path if settings.match else ""
+    verified: set[str] = set()
+    if settings.token is not None:
+        issuers = [issuer for issuer in config.issuers if issuer.name in settings.token.issuers]
+        verified = {name for issuer in issuers for name in issuer.claims}
+    plan = None
+    if settings.attributes:
+        plan = build_plan(settings.attributes, sources, verified=verified, variables=VARIABLE.findall(template))
+    analysis = generation.report.analyses.get(settings.policy) if generation.report else None
+    remove = settings.policy_headers if settings.forward_token else (*settings.policy_headers, "authorization")
+    return Route(
+        settings=settings,
+        callers=IdPatterns(settings.workloads).match,
+        attributes=plan,
+        template=InputTemplate.of(settings, config.environment),
+        project=projector(analysis) if analysis else canonical,
+        policy_headers=frozenset(settings.policy_headers),
+        remove=remove,
+        facts=RouteFacts(
+            name=settings.name,
+            service=settings.service,
+            template=template,
+            entrypoint=settings.policy,
+            action=settings.action,
+            resource_type=settings.resource.type,
+        ),
+    )
+
+
+async def _retire(old: _Active) -> None:
+    """Closed once no Check can still run under it."""
+    await asyncio.sleep(old.config.server.max_deadline + _GRACE)
+    await old.close()
