@@ -9,4 +9,4 @@ outcome := {"code": "attribute.missing", "detail": "subject purpose"} if {
 } else := "pass" if {
 	some purpose in subject.purposes
 	purpose in data.extauthz.tables.actions[input.action.name].purposes
-} else := {"code": "attribute.purpose", "detail": sprintf("purpose %v", [subject.purposes])}
+} else := {"code": "attribute.purpose", "detail": "see purposes in tables/actions"}

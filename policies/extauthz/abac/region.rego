@@ -9,7 +9,7 @@ outcome := {"code": "attribute.missing", "detail": "subject region"} if {
 	count(subject.regions) == 0
 } else := {"code": "attribute.missing", "detail": "resource.properties.region"} if {
 	not given
-} else := {"code": "attribute.region_mismatch", "detail": detail} if {
+} else := {"code": "attribute.region_mismatch", "detail": "not a region of the subject"} if {
 	not own
 } else := "pass" if {
 	input.resource.properties.region in data.extauthz.tables.tenants[input.resource.properties.tenant].regions
@@ -18,5 +18,3 @@ outcome := {"code": "attribute.missing", "detail": "subject region"} if {
 given if subject.known(input.resource.properties.region)
 
 own if input.resource.properties.region in subject.regions
-
-detail := sprintf("resource in %s, subject in %v", [input.resource.properties.region, subject.regions])

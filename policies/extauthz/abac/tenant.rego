@@ -23,4 +23,4 @@ own if input.resource.properties.tenant in subject.tenants
 
 status := data.extauthz.tables.tenants[input.resource.properties.tenant].status
 
-detail := sprintf("resource of %s, subject of %v", [input.resource.properties.tenant, subject.tenants])
+detail := sprintf("subject of %v", [{tenant | some tenant in subject.tenants; data.extauthz.tables.tenants[tenant]}])
