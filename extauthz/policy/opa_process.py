@@ -174,7 +174,8 @@ async def _forward(process: asyncio.subprocess.Process) -> None:
             return
         try:
             entry = orjson.loads(line)
+            level = logging.ERROR if entry.get("level") == "error" else logging.DEBUG
             message = f"{entry.get('msg', '')} {entry.get('err', '')}".strip()
         except (orjson.JSONDecodeError, AttributeError):
-            message = line.decode(errors="replace").strip()
-        log.warning("opa: %s", "".join(filter(str.isprintable, message))[:MAX_MESSAGE])
+            level, message = logging.WARNING, line.decode(errors="replace").strip()
+        log.log(level, "opa: %s", "".join(filter(str.isprintable, message))[:MAX_MESSAGE])
