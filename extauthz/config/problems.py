@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from extauthz.config.words import seconds, size
-from extauthz.config.yaml_file import Node, Tree, dotted, looks_secret
+from extauthz.config.yaml_file import MAX_PROBLEMS, Node, Tree, dotted, looks_secret
 from extauthz.errors import ConfigProblem
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Translator:
         )
 
     def translate(self, errors: Iterable[ErrorDetails]) -> tuple[ConfigProblem, ...]:
-        errors = list(errors)
+        errors = list(islice(errors, MAX_PROBLEMS))
         # A list whose every entry is wrong is not also too short: pydantic counts only the entries that are right.
         inside = {error["loc"][:end] for error in errors for end in range(len(error["loc"]))}
         return in_order(
@@ -96,8 +97,7 @@ class Translator:
         """(message, remedy) of an error that is about a value. The kinds are pydantic's error types."""
         expected = self._shape.expected(location)
         if kind in {"value_error", "assertion_error"}:
-            message, _, remedy = str(context.get("error", "the value is not valid")).partition(": ")
-            return message, remedy
+            return _halves(str(context.get("error", "the value is not valid")))
         if kind in _LIMITS:
             return self._limit(kind, expected, context)
         if kind in {"union_tag_invalid", "union_tag_not_found"}:
@@ -181,6 +181,14 @@ _LIMITS: Final = {
     "too_short": ("min_length", "there are too few entries", "write {} or more"),
 }
 """Pydantic's error type → (name of the limit, message, remedy)."""
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """Our validators write `what is wrong: what to do`; a colon inside backticks is part of what they quote."""
+    end = text.find(": ")
+    while end >= 0 and text.count("`", 0, end) % 2:
+        end = text.find(": ", end + 1)
+    return (text, "") if end < 0 else (text[:end], text[end + 2 :])
 
 
 def _choices(schema: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ import hashlib
 import json
 import re
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 100_000
+MAX_PROBLEMS: Final = 200
+"""More are of no use to anybody; the rest is told at the next try."""
 
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -160,6 +163,11 @@ def _decoded(data: bytes, file: str) -> str:
 
 
 def _feed(builder: _Builder, text: str) -> None:
+    with suppress(_Stop):
+        _feed_events(builder, text)
+
+
+def _feed_events(builder: _Builder, text: str) -> None:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             builder.take(event)
@@ -170,8 +178,6 @@ def _feed(builder: _Builder, text: str) -> None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         builder.problem(line, "a character that YAML does not allow", "remove the control character")
-    except _Stop:
-        pass
     except (yaml.YAMLError, ValueError, IndexError, AttributeError, RecursionError):
         # PyYAML leaks a few of its own (a `%YAML` directive with huge numbers, an escape above U+10FFFF).
         builder.problem(0, "not YAML", "correct the YAML")
@@ -206,6 +212,8 @@ class _Builder:
 
     def problem(self, line: int, message: str, remedy: str) -> None:
         self.problems.append(ConfigProblem(self._file, line, self._where(), message, remedy))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _Stop
 
     def _where(self) -> str:
         parts: list[str | int] = []

@@ -130,19 +130,16 @@ def sources_answer_within_the_deadline(config: Config) -> Iterator[Finding]:
 
 @error
 def sources_are_asked_over_tls(config: Config) -> Iterator[Finding]:
-    """Whoever can change a source's answer decides with it; a bearer token in clear text is lost."""
+    """Whoever can change a source's answer decides with it."""
     steering = {source.name for _, route, _, source in _uses(config) if route.effects}
     for index, source in enumerate(config.attributes.sources):
-        if not isinstance(source, HttpSource):
+        if not isinstance(source, HttpSource) or source.name not in steering:
             continue
         url = urlsplit(source.url)
-        if url.scheme != "http" or is_loopback(url.hostname or ""):
-            continue
-        if source.bearer_token_file or source.name in steering:
-            why = "sends a bearer token" if source.bearer_token_file else "decides about a route with effects"
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             yield Finding(
                 ("attributes", "sources", index, "url"),
-                f"the source {source.name} {why} over plain http to another host",
+                f"the source {source.name} decides about a route with effects over plain http to another host",
                 "use https, or a proxy on the loopback",
             )
 

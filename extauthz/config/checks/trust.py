@@ -47,21 +47,13 @@ def workloads_are_spiffe_ids_of_trusted_domains(config: Config) -> Iterator[Find
 
 @error
 def public_routes_do_not_pretend(config: Config) -> Iterator[Finding]:
-    """On a public route nobody has to show a workload, so nothing may rest on it."""
+    """On a public route nobody has to show a workload, so a list of them keeps nobody out."""
     for place, route in routes(config):
-        if not route.public:
-            continue
-        if route.workloads:
+        if route.public and route.workloads:
             yield Finding(
                 (*place, "workloads"),
                 f"the route {route.name} is public: its list of workloads keeps nobody out",
                 "remove `public`, or remove `workloads`",
-            )
-        if route.credential == "workload":
-            yield Finding(
-                (*place, "credential"),
-                f"the route {route.name} is public, and a workload is its only credential",
-                "remove `public`, or write `credential: jwt` with a `token`",
             )
 
 

@@ -1,0 +1,494 @@
+"""Every rule of `config.checks`: what it refuses and where, and a near miss that it accepts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from extauthz.config import inspect, load_text
+from extauthz.config.checks.rule import Registry, advice, error
+from extauthz.config.loader import validate
+from extauthz.config.yaml_file import parse
+from extauthz.errors import ConfigError
+
+from .conftest import GATEWAY, REMOVE
+
+ISSUER = {"name": "b2", "issuer": "https://b2.example", "algorithms": ["ES256"], "jwks": {"file": "keys.json"}}
+ROUTE = {
+    "name": "more",
+    "match": {"hosts": ["edge.bank.example"], "methods": ["GET"], "path": "/v1/transfers/{id}"},
+    "workloads": [GATEWAY],
+    "credential": "workload",
+    "action": "more.read",
+    "resource": {"type": "more"},
+    "policy": "extauthz/more/decision",
+}
+HTTP = "attributes.sources.2"
+ON_MONEY = {"source": "register", "to": {"resource.properties.tenant": "tenant"}}
+MONEY_PATH = {"routes.1.match.path": "/v1/transfers/{transfer_id}/again", "routes.1.attributes.+": ON_MONEY}
+
+
+def more(**changes: Any) -> dict[str, Any]:
+    """One further route."""
+    route = {**ROUTE, **{key: value for key, value in changes.items() if not key.startswith("match_")}}
+    route["match"] = {
+        **ROUTE["match"],
+        **{key[6:]: value for key, value in changes.items() if key.startswith("match_")},
+    }
+    return {"routes.+": route}
+
+
+def own(key: str, value: Any) -> dict[str, Any]:
+    """A change that removes the credential's own needs."""
+    return {"routes.0.credential": key, "routes.0.token": REMOVE, **value}
+
+
+REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+    ("route_names_are_distinct", more(name="read-transfer", match_path="/x"), "routes[2].name", "declared twice"),
+    ("one_request_has_one_route", more(), "routes[2].match", "read-transfer and more"),
+    ("one_request_has_one_route", more(match_methods=[]), "routes[2].match", "same requests"),
+    ("one_request_has_one_route", more(match_hosts=[]), "routes[2].match", "same requests"),
+    ("one_request_has_one_route", more(match_hosts=["*.bank.example"]), "routes[2].match", "same requests"),
+    ("one_request_has_one_route", {"routes.0.match.hosts": ["*.example"], **more()}, "routes[2].match", "same"),
+    (
+        "one_request_has_one_route",
+        {"routes.0.match.hosts": ["*.bank.example"], **more(match_hosts=["*.example"])},
+        "routes[2].match",
+        "same",
+    ),
+    (
+        "one_request_has_one_route",
+        {"routes.0.match.hosts": ["*.example"], **more(match_hosts=["*.a.bank.example"])},
+        "routes[2].match",
+        "same",
+    ),
+    ("one_request_has_one_route", {"routes.0.match.hosts": [], **more()}, "routes[2].match", "same"),
+    ("effects_are_decided_before", {"routes.1.evaluation": "async"}, "routes[1].evaluation", "afterwards"),
+    ("effects_are_decided_before", {"routes.1.on_failure": "open"}, "routes[1].on_failure", "fail open"),
+    (
+        "effects_are_decided_before",
+        {"routes.1.effects": ["side_effects"], "routes.1.credential": "none", "routes.1.token": REMOVE},
+        "routes[1].credential",
+        "no credential",
+    ),
+    (
+        "effects_are_decided_before",
+        {"routes.1.effects": ["secrets"], "routes.1.on_failure": "open"},
+        "routes[1].on_failure",
+        "secrets",
+    ),
+    ("only_what_is_there_is_accepted", {"routes.0.evaluation": "async"}, "routes[0].evaluation", "not available"),
+    ("only_what_is_there_is_accepted", {"routes.0.on_failure": "open"}, "routes[0].on_failure", "not available"),
+    (
+        "money_and_secrets_name_their_callers",
+        {"routes.1.workloads": [GATEWAY, "spiffe://bank.example/env/prod/ns/edge/sa/*"]},
+        "routes[1].workloads[1]",
+        "wildcard",
+    ),
+    ("resource_ids_are_templates", {"routes.0.resource.id": "{transfer_id!r}"}, "routes[0].resource.id", "braces"),
+    ("resource_ids_are_templates", {"routes.0.resource.id": "{"}, "routes[0].resource.id", "braces"),
+    ("resource_ids_are_templates", {"routes.0.resource.id": "{0.__class__}"}, "routes[0].resource.id", "braces"),
+    ("issuers_are_distinct", {"issuers.+": {**ISSUER, "name": "bank"}}, "issuers[1].name", "two issuers"),
+    (
+        "issuers_are_distinct",
+        {"issuers.+": {**ISSUER, "issuer": "https://issuer.bank.example"}},
+        "issuers[1].issuer",
+        "same `iss`",
+    ),
+    ("routes_name_known_issuers", {"routes.0.token.issuers": ["banc"]}, "routes[0].token.issuers[0]", "banc"),
+    (
+        "routes_name_known_sources",
+        {"routes.0.attributes.0.source": "registre"},
+        "routes[0].attributes[0].source",
+        "registre",
+    ),
+    (
+        "routes_name_known_sources",
+        {"routes.0.attributes.0.to": {"resource.properties.tenant": "tenent"}},
+        'routes[0].attributes[0].to["resource.properties.tenant"]',
+        "no value called tenent",
+    ),
+    (
+        "routes_name_known_sources",
+        {"routes.0.attributes.1.to": {"resource.properties.tenant": "none"}},
+        'routes[0].attributes[1].to["resource.properties.tenant"]',
+        "no value called none",
+    ),
+    ("routes_have_a_policy", {"policy": REMOVE}, "policy.path", "no policy"),
+    ("routes_have_a_policy", {"policy": {"engine": "embedded"}}, "policy.path", "no policy"),
+    (
+        "a_property_has_one_origin",
+        {"routes.0.attributes.+": {"source": "limits", "to": {"resource.properties.tenant": "region"}}},
+        'routes[0].attributes[2].to["resource.properties.tenant"]',
+        "already filled",
+    ),
+    (
+        "a_property_has_one_origin",
+        {"routes.0.attributes.+": {"source": "limits", "to": {"resource.properties.tenant.region": "region"}}},
+        'routes[0].attributes[2].to["resource.properties.tenant.region"]',
+        "already filled",
+    ),
+    (
+        "callers_do_not_describe_themselves",
+        {"routes.1.attributes.0.to": {"subject.properties.limit": "amount"}},
+        'routes[1].attributes[0].to["subject.properties.limit"]',
+        "never become subject",
+    ),
+    (
+        "path_variables_exist",
+        {"routes.0.match.path": "/v1/transfers/{id}", "routes.0.resource.id": "{id}"},
+        "routes[0].attributes[0].source",
+        "{transfer_id}",
+    ),
+    (
+        "path_variables_exist",
+        {"attributes.sources.1.fields.amount.from": "path:amount"},
+        "routes[1].attributes[0].source",
+        "{amount}",
+    ),
+    (
+        "path_variables_exist",
+        {"routes.0.match": REMOVE, "routes.0.resource.id": ""},
+        "routes[0].attributes[0].source",
+        "{transfer_id}",
+    ),
+    (
+        "questions_to_sources_can_be_asked",
+        own("workload", {f"{HTTP}.url": "https://register.bank.example/{subject.id}"}),
+        "routes[0].attributes[0].source",
+        "needs a subject",
+    ),
+    (
+        "questions_to_sources_can_be_asked",
+        {
+            "routes.0.public": True,
+            "routes.0.workloads": [],
+            f"{HTTP}.url": "https://register.bank.example/{workload.service}",
+        },
+        "routes[0].attributes[0].source",
+        "needs a workload",
+    ),
+    (
+        "questions_to_sources_can_be_asked",
+        {"routes.0.resource.id": "", f"{HTTP}.url": "https://register.bank.example/{resource.id}"},
+        "routes[0].attributes[0].source",
+        "needs a resource id",
+    ),
+    ("sources_answer_within_the_deadline", {f"{HTTP}.timeout": "500ms"}, "attributes.sources[2].timeout", "500ms"),
+    (
+        "sources_answer_within_the_deadline",
+        {f"{HTTP}.timeout": "150ms", "server.max_deadline": "100ms"},
+        "attributes.sources[2].timeout",
+        "100ms",
+    ),
+    (
+        "sources_are_asked_over_tls",
+        {f"{HTTP}.url": "http://register.bank.example/{path.transfer_id}", **MONEY_PATH},
+        "attributes.sources[2].url",
+        "effects",
+    ),
+    (
+        "money_and_secrets_need_fresh_attributes",
+        {f"{HTTP}.ttl": "1s", f"{HTTP}.stale_if_error": "1m", **MONEY_PATH},
+        "attributes.sources[2].stale_if_error",
+        "old values",
+    ),
+    (
+        "subjects_are_not_remembered_beyond_their_tokens",
+        {
+            f"{HTTP}.ttl": "50m",
+            f"{HTTP}.stale_if_error": "20m",
+            "routes.0.attributes.0.to": {"subject.properties.tenant": "tenant"},
+        },
+        "attributes.sources[2].ttl",
+        "70m",
+    ),
+    (
+        "workloads_are_spiffe_ids_of_trusted_domains",
+        {"routes.0.workloads": ["spiffe://bank.example/env/prod/**"]},
+        "routes[0].workloads[0]",
+        "a SPIFFE ID",
+    ),
+    (
+        "workloads_are_spiffe_ids_of_trusted_domains",
+        {"routes.0.workloads": ["spiffe://bank.example/a/../b"]},
+        "routes[0].workloads[0]",
+        "a SPIFFE ID",
+    ),
+    ("workloads_are_spiffe_ids_of_trusted_domains", {"routes.0.workloads": ["*"]}, "routes[0].workloads[0]", "SPIFFE"),
+    (
+        "workloads_are_spiffe_ids_of_trusted_domains",
+        {"routes.0.workloads": ["spiffe://evil.example/a"]},
+        "routes[0].workloads[0]",
+        "evil.example is not trusted",
+    ),
+    (
+        "workloads_are_spiffe_ids_of_trusted_domains",
+        {"workload.registered": ["spiffe://evil.example/a"]},
+        "workload.registered[0]",
+        "evil.example is not trusted",
+    ),
+    ("public_routes_do_not_pretend", {"routes.0.public": True}, "routes[0].workloads", "keeps nobody out"),
+    (
+        "bound_tokens_have_a_certificate_to_meet",
+        {"routes.0.token.binding": "required", "routes.0.workloads": []},
+        "routes[0].token.binding",
+        "no workload may call",
+    ),
+    (
+        "bound_tokens_have_a_certificate_to_meet",
+        {"routes.0.token.binding": "required", "workload.require_certificate": False, "routes.1.effects": []},
+        "routes[0].token.binding",
+        "need not show a certificate",
+    ),
+    (
+        "bound_tokens_have_a_certificate_to_meet",
+        {
+            "routes.0.token.binding": "required",
+            "workload": REMOVE,
+            "routes.0.public": True,
+            "routes.0.workloads": [],
+            "routes.1.workloads": [],
+        },
+        "routes[0].token.binding",
+        "no trust domain",
+    ),
+    (
+        "decisions_do_not_outlive_tokens",
+        {"routes.0.cache_ttl": "10m", "issuers.0.max_lifetime": "5m"},
+        "routes[0].cache_ttl",
+        "tokens live at most 5m",
+    ),
+    ("denials_are_kept_shorter", {"policy.cache": {"ttl": "1s", "deny_ttl": "2s"}}, "policy.cache.deny_ttl", "longer"),
+    (
+        "leeway_is_less_than_a_life",
+        {"issuers.0.max_lifetime": "30s", "issuers.0.leeway": "30s"},
+        "issuers[0].leeway",
+        "not below",
+    ),
+    (
+        "effects_rest_on_fresh_and_protected_keys",
+        {"issuers.0.jwks": {"url": "http://keys.bank.example/", "unsafe_http": True}},
+        "issuers[0].jwks.unsafe_http",
+        "could issue its tokens",
+    ),
+    (
+        "effects_rest_on_fresh_and_protected_keys",
+        {"issuers.0.jwks.stale_if_error": "2h"},
+        "issuers[0].jwks.stale_if_error",
+        "2h",
+    ),
+    (
+        "effects_rest_on_whole_identities",
+        {"workload.require_certificate": False},
+        "workload.require_certificate",
+        "money",
+    ),
+    (
+        "effects_rest_on_whole_identities",
+        {"workload.require_svid_profile": False},
+        "workload.require_svid_profile",
+        "money",
+    ),
+    ("checks_come_from_here_or_over_mtls", {"server.listen": "0.0.0.0:9191"}, "server.listen", "clear text"),
+    ("checks_come_from_here_or_over_mtls", {"server.listen": "[::]:9191"}, "server.listen", "clear text"),
+    ("checks_come_from_here_or_over_mtls", {"server.listen": "authz.bank.example:9191"}, "server.listen", "clear"),
+    (
+        "tls_is_not_for_unix_sockets",
+        {"server": {"listen": "unix:///run/c.sock", "tls": {"certificate": "a", "private_key": "b", "client_ca": "c"}}},
+        "server.tls",
+        "Unix socket",
+    ),
+    ("effects_leave_a_record", {"telemetry.records.output": "none"}, "telemetry.records.output", "no record"),
+]
+
+ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    ("route_names_are_distinct", more(match_path="/x")),
+    ("one_request_has_one_route", more(match_methods=["PUT"])),
+    ("one_request_has_one_route", more(match_hosts=["other.bank.example"])),
+    ("one_request_has_one_route", more(match_hosts=["*.edge.bank.example"])),
+    ("one_request_has_one_route", more(match_path="/v1/transfers/latest")),
+    ("one_request_has_one_route", more(match_path="/v1/transfers/**")),
+    ("one_request_has_one_route", {"routes.0.match.hosts": ["*.a.example"], **more(match_hosts=["*.b.example"])}),
+    ("effects_are_decided_before", {"routes.1.effects": ["money", "secrets", "side_effects"]}),
+    (
+        "effects_are_decided_before",
+        {"routes.1.credential": "workload", "routes.1.token": REMOVE},
+    ),
+    ("only_what_is_there_is_accepted", {"routes.0.evaluation": "sync", "routes.0.on_failure": "closed"}),
+    (
+        "money_and_secrets_name_their_callers",
+        {"routes.0.workloads": ["spiffe://bank.example/env/prod/ns/*/sa/*"]},
+    ),
+    ("resource_ids_are_templates", {"routes.0.resource.id": "T-{transfer_id}"}),
+    ("issuers_are_distinct", {"issuers.+": ISSUER}),
+    ("routes_name_known_issuers", {"issuers.+": ISSUER, "routes.0.token.issuers": ["bank", "b2"]}),
+    ("routes_name_known_sources", {"routes.0.attributes": []}),
+    (
+        "routes_have_a_policy",
+        {"policy": {"sidecar": {"supervise": False, "address": "unix:///run/opa.sock"}}},
+    ),
+    ("routes_have_a_policy", {"policy": REMOVE, "routes": []}),
+    (
+        "a_property_has_one_origin",
+        {"routes.0.attributes.+": {"source": "limits", "to": {"resource.properties.tenant_region": "region"}}},
+    ),
+    ("callers_do_not_describe_themselves", {"routes.0.attributes.1.to": {"subject.properties.region": "region"}}),
+    ("path_variables_exist", {f"{HTTP}.url": "https://register.bank.example/all"}),
+    (
+        "questions_to_sources_can_be_asked",
+        {f"{HTTP}.url": "https://x.example/{subject.id}/{resource.id}/{workload.id}"},
+    ),
+    ("sources_answer_within_the_deadline", {f"{HTTP}.timeout": "499ms"}),
+    ("sources_are_asked_over_tls", {f"{HTTP}.url": "http://127.0.0.1:8080/{path.transfer_id}", **MONEY_PATH}),
+    ("sources_are_asked_over_tls", {f"{HTTP}.url": "http://[::1]:8080/{path.transfer_id}", **MONEY_PATH}),
+    ("sources_are_asked_over_tls", {f"{HTTP}.url": "http://register.bank.example/{path.transfer_id}"}),
+    ("money_and_secrets_need_fresh_attributes", {f"{HTTP}.ttl": "1s", f"{HTTP}.stale_if_error": "1m"}),
+    ("money_and_secrets_need_fresh_attributes", {f"{HTTP}.ttl": "1s", **MONEY_PATH}),
+    (
+        "subjects_are_not_remembered_beyond_their_tokens",
+        {f"{HTTP}.ttl": "1h", "routes.0.attributes.0.to": {"subject.properties.tenant": "tenant"}},
+    ),
+    (
+        "workloads_are_spiffe_ids_of_trusted_domains",
+        {"routes.0.workloads": ["spiffe://bank.example/env/*/ns/edge/sa/gateway"], "workload.registered": [GATEWAY]},
+    ),
+    ("public_routes_do_not_pretend", {"routes.0.public": True, "routes.0.workloads": []}),
+    ("bound_tokens_have_a_certificate_to_meet", {"routes.0.token.binding": "required"}),
+    (
+        "bound_tokens_have_a_certificate_to_meet",
+        {
+            "routes.0.token.binding": "required",
+            "workload.require_certificate": False,
+            "workload.xfcc": "last",
+            "routes.1.effects": [],
+        },
+    ),
+    ("decisions_do_not_outlive_tokens", {"routes.0.cache_ttl": "5m", "issuers.0.max_lifetime": "5m"}),
+    ("denials_are_kept_shorter", {"policy.cache": {"ttl": "1s", "deny_ttl": "1s"}}),
+    ("denials_are_kept_shorter", {"policy.cache": {"enabled": False, "ttl": "1s"}}),
+    ("leeway_is_less_than_a_life", {"issuers.0.max_lifetime": "31s", "issuers.0.leeway": "30s"}),
+    (
+        "effects_rest_on_fresh_and_protected_keys",
+        {"issuers.0.jwks": {"url": "http://keys.bank.example/", "unsafe_http": True}, "routes.1.effects": []},
+    ),
+    ("effects_rest_on_fresh_and_protected_keys", {"issuers.0.jwks": {"url": "http://127.0.0.1:8000/jwks.json"}}),
+    ("effects_rest_on_whole_identities", {"workload.require_certificate": False, "routes.1.effects": []}),
+    ("checks_come_from_here_or_over_mtls", {"server.listen": "localhost:9191"}),
+    ("checks_come_from_here_or_over_mtls", {"server.listen": "[::1]:9191"}),
+    ("checks_come_from_here_or_over_mtls", {"server.listen": "unix:///run/check.sock"}),
+    (
+        "checks_come_from_here_or_over_mtls",
+        {"server": {"listen": "0.0.0.0:9191", "tls": {"certificate": "a", "private_key": "b", "client_ca": "c"}}},
+    ),
+    ("tls_is_not_for_unix_sockets", {"server.listen": "unix:///run/c.sock"}),
+    ("effects_leave_a_record", {"telemetry.records.output": "none", "routes.1.effects": []}),
+]
+
+
+@pytest.mark.parametrize(("rule", "changes", "key", "words"), REFUSED)
+def test_a_rule_refuses(text, rule, changes, key, words):
+    written = text(changes)
+    with pytest.raises(ConfigError) as caught:
+        load_text(written)
+    found = [problem for problem in caught.value.problems if problem.key == key and words in problem.message]
+    assert found, caught.value.problems
+    assert found[0].line > 0 or f"\n{key.split('.')[0]}:" not in written
+    assert found[0].remedy
+    config = validate(parse(written.encode(), "f"))
+    mine = list(error.rules[rule](config))
+    assert any(words in finding.message for finding in mine)
+
+
+@pytest.mark.parametrize(("rule", "changes"), ACCEPTED)
+def test_a_near_miss_is_accepted(text, rule, changes):
+    load_text(text(changes))
+    assert rule in error.rules
+
+
+def test_every_rule_is_tried_both_ways():
+    assert {rule for rule, *_ in REFUSED} == set(error.rules)
+    assert {rule for rule, _ in ACCEPTED} == set(error.rules)
+
+
+def test_several_findings_come_at_once(text):
+    with pytest.raises(ConfigError) as caught:
+        load_text(text({"routes.1.on_failure": "open", "routes.1.evaluation": "async", "server.listen": "0.0.0.0:1"}))
+    assert len(caught.value.problems) == 3
+
+
+ADVICE: list[tuple[str, dict[str, Any], str]] = [
+    ("nothing_is_declared_in_vain", {"issuers.+": ISSUER}, "issuers[1].name"),
+    ("nothing_is_declared_in_vain", {"routes.1.attributes": []}, "attributes.sources[1].name"),
+    ("every_route_lets_somebody_in", {"routes.0.workloads": []}, "routes[0].workloads"),
+    ("every_route_lets_somebody_in", {"routes.0.token.issuers": []}, "routes[0].token.issuers"),
+    (
+        "anonymous_callers_are_meant",
+        own("none", {"routes.0.public": True, "routes.0.workloads": []}),
+        "routes[0].credential",
+    ),
+    ("the_environment_is_named", {"environment": REMOVE}, "environment"),
+    ("tokens_say_what_they_are", {"issuers.0.types": ["at+jwt", "absent"]}, "issuers[0].types"),
+    ("effects_can_be_stopped", {}, "revocation.file"),
+    ("cache_times_take_effect", {"routes.0.cache_ttl": "40s"}, "routes[0].cache_ttl"),
+    ("files_are_there", {}, "policy.path"),
+    ("entrypoints_have_a_package", {"routes.0.policy": "extauthz/payment/decision"}, "routes[0].policy"),
+    ("health_and_metrics_are_visible", {"server.http": "0.0.0.0:9190"}, "server.http"),
+]
+QUIET = {"revocation.file": "revoked.yaml"}
+
+
+@pytest.mark.parametrize(("rule", "changes", "key"), ADVICE)
+def test_advice_is_given_and_changes_nothing(text, tmp_path, rule, changes, key):
+    file = tmp_path / "extauthz.yaml"
+    file.write_text(text(changes))
+    if rule == "entrypoints_have_a_package":
+        write_policy(tmp_path)
+    report = inspect(file)
+    assert report.config is not None, report.problems
+    assert report.problems == ()
+    assert key in {warning.key for warning in report.warnings}
+    assert all(warning.remedy for warning in report.warnings)
+
+
+def write_policy(directory):
+    (directory / "policies").mkdir()
+    (directory / "policies" / "payments.rego").write_text("# METADATA\npackage extauthz.payments # here\n\nx := 1\n")
+    (directory / "policies" / "payment_test.rego").write_text("package extauthz.payment\n")
+
+
+def test_there_is_a_configuration_that_needs_no_advice(text, tmp_path):
+    file = tmp_path / "extauthz.yaml"
+    file.write_text(text(QUIET))
+    (tmp_path / "revoked.yaml").write_text("{}")
+    write_policy(tmp_path)
+    report = inspect(file)
+    assert report.warnings == ()
+    assert report.problems == ()
+
+
+def test_all_advice_is_tried():
+    assert {rule for rule, *_ in ADVICE} == set(advice.rules)
+
+
+def test_the_registry_refuses_a_second_rule_of_one_name():
+    registry = Registry()
+
+    def rule(_config):
+        yield from ()
+
+    registry(rule)
+    with pytest.raises(AssertionError, match="twice"):
+        registry(rule)
+
+
+def test_many_routes_of_one_template_are_compared_quickly(text):
+    routes = [
+        more(name=f"r{n}", match_hosts=[f"t{n}.tenants.example", f"*.t{n}.tenants.example"])["routes.+"]
+        for n in range(300)
+    ]
+    assert len(load_text(text({"routes": routes, "attributes": REMOVE})).routes) == 300
+    routes.append(more(name="all", match_hosts=["*.t7.tenants.example"])["routes.+"])
+    with pytest.raises(ConfigError, match="r7 and all"):
+        load_text(text({"routes": routes, "attributes": REMOVE}))
