@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import ssl
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = 15.0
 """Seconds after which a request counts as hanging; every timeout of the Envoys is shorter."""
-Headers = "Sequence[tuple[str, str]]"
+_ALERT: Final = 1.0
+"""Seconds that a TLS alert may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,31 @@ class Lab:
         async with self.connection(identity) as client:
             return await self._send(client, target, method, path, token, content, headers)
 
+    async def handshake(self, target: Zone, identity: Identity) -> Answer | None:
+        """The TLS handshake alone: why Envoy refuses the certificate, None when it does not.
+
+        With TLS 1.3 a server judges the client's certificate after the client's own handshake is done: the alert comes
+        with the first read. A server that is content says nothing until it is asked.
+        """
+        context, port = self._context(identity), self.platform.layout.zone(target).port
+        writer = None
+        try:
+            async with asyncio.timeout(_ALERT):
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, ssl=context, server_hostname=target.host
+                )
+                await reader.read(1)
+        except ssl.SSLError as error:
+            return Answer(0, "transport", "tls.refused", {"alert": error.reason})
+        except TimeoutError:
+            return None
+        except OSError:
+            return Answer(0, code="connection.failed")
+        finally:
+            if writer is not None:
+                writer.transport.abort()
+        return Answer(0, code="connection.failed")
+
     def connection(self, identity: Identity) -> httpx.AsyncClient:
         """A client that shows `identity`, and keeps its connection open."""
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0)
@@ -168,10 +195,8 @@ class Lab:
             return _answer(await client.send(request))
         except httpx.TimeoutException:
             return Answer(0, code="hang")
-        except (httpx.NetworkError, httpx.ProtocolError) as error:
-            # With TLS 1.3 the server judges the client's certificate after the client's own handshake is done.
-            refused = isinstance(error.__cause__, ssl.SSLError) or "alert" in str(error).lower()
-            return Answer(0, "transport", "tls.refused") if refused else Answer(0, code="connection.failed")
+        except (httpx.NetworkError, httpx.ProtocolError):
+            return Answer(0, code="connection.failed")
 
     def _trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.platform.layout.root / "ca.pem"))

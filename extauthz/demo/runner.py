@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOG_WAIT: Final = 0.4
 """Seconds: Envoys write their access logs every 20 ms."""
-_POLL: Final = 0.02
+_POLL: Final = 0.04
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,13 @@ class Runner:
     async def _added(self, request_id: str) -> tuple[int, int]:
         """Checks and microseconds of one request."""
         deadline = time.monotonic() + _LOG_WAIT
+        seen = 0
         while request_id:
             spent = [int(entry.get("authz_us") or 0) for entry in self._entries(request_id)]
-            if spent or time.monotonic() > deadline:
+            # Each Envoy writes in its own time: one more look after the last line that came.
+            if (spent and len(spent) == seen) or time.monotonic() > deadline:
                 return len(spent), sum(spent)
+            seen = len(spent)
             await asyncio.sleep(_POLL)
         return 0, 0
 

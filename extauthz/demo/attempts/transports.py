@@ -10,10 +10,17 @@ from extauthz.demo.dev_ca import DevCa
 from extauthz.demo.zones import EDGE, MODEL, ORCHESTRATION, STORAGE, spiffe_id
 
 if TYPE_CHECKING:
+    from extauthz.demo.dev_ca import Identity
     from extauthz.demo.lab import Answer, Lab
 
 _SHORT: Final = 3.0
 """Seconds that the short-lived certificate lives."""
+
+
+async def _connect(lab: Lab, svid: Identity) -> Answer:
+    """A request goes out only when the handshake is accepted."""
+    refusal = await lab.handshake(STORAGE, svid)
+    return refusal or await lab.features(svid, lab.hop(MODEL, STORAGE, svid))
 
 
 async def replayed(lab: Lab) -> Answer:
@@ -40,18 +47,18 @@ async def two_names(lab: Lab) -> Answer:
 
 async def foreign(lab: Lab) -> Answer:
     svid = DevCa("elsewhere.example").svid(spiffe_id("model", "fraud-scorer", trust_domain="elsewhere.example"))
-    return await lab.features(svid, lab.hop(MODEL, STORAGE, svid))
+    return await _connect(lab, svid)
 
 
 async def forged(lab: Lab) -> Answer:
     """The right name, signed by an authority of the attacker's own."""
     svid = DevCa("bank.example").svid(MODEL.id)
-    return await lab.features(svid, lab.hop(MODEL, STORAGE, svid))
+    return await _connect(lab, svid)
 
 
 async def expired(lab: Lab) -> Answer:
     svid = lab.platform.credentials.ca.svid(MODEL.id, lifetime=-10.0)
-    return await lab.features(svid, lab.hop(MODEL, STORAGE, svid))
+    return await _connect(lab, svid)
 
 
 async def expires_while_open(lab: Lab) -> Answer:
