@@ -164,10 +164,17 @@ class Pipeline:
             return subject
         facts.subject = subject
         # 5 attributes
+        trail.resource_id = route.template.resource(matched.variables)
         attributes = _NO_ATTRIBUTES
         if (plan := route.attributes) is not None:
             question = AttributeQuestion(
-                request, subject, workload, matched.variables, deadline, route.settings.resource.type
+                request,
+                subject,
+                workload,
+                matched.variables,
+                deadline,
+                route.settings.resource.type,
+                trail.resource_id,
             )
             collected = plan.collect_sync(question)
             if collected is None:
@@ -177,8 +184,7 @@ class Pipeline:
                 return collected
             attributes = collected
         # 6 policy
-        policy_input = route.template.fill(request, workload, subject, matched.variables, attributes)
-        trail.resource_id = policy_input["resource"]["id"]
+        policy_input = route.template.fill(request, workload, subject, trail.resource_id, attributes)
         query = Query(
             entrypoint=route.settings.policy,
             input=route.project(policy_input),

@@ -32,12 +32,16 @@ class InputTemplate:
     def of(cls, route: RouteSettings, environment: str) -> InputTemplate:
         return cls(route.action, route.resource.type, route.resource.id, route.name, environment)
 
+    def resource(self, variables: Mapping[str, str]) -> str:
+        """The id of what is acted on."""
+        return self.resource_id.format_map(variables) if self.resource_id else ""
+
     def fill(
         self,
         request: Request,
         workload: Workload | None,
         subject: Subject | None,
-        variables: Mapping[str, str],
+        resource_id: str,
         attributes: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, Any]:
         """The whole policy input. `attributes` holds the collected `subject`, `resource` and `context` properties."""
@@ -64,7 +68,7 @@ class InputTemplate:
             "action": {"name": self.action, "properties": {"method": request.method}},
             "resource": {
                 "type": self.resource_type,
-                "id": self.resource_id.format_map(variables) if self.resource_id else "",
+                "id": resource_id,
                 "properties": attributes.get("resource", {}),
             },
             "context": context,

@@ -23,7 +23,7 @@ import orjson
 
 from extauthz.check.identity import OWNED, PREFIX
 from extauthz.check.messages import CheckResponse
-from extauthz.codes import HTTP_STATUS, Layer
+from extauthz.codes import Layer, http_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,7 +148,7 @@ def _denied(code: str, layer: Layer, message: str, *, grpc: bool) -> bytes:
     if grpc:
         headers |= {"content-type": "application/grpc", "grpc-status": str(GRPC_STATUS[layer])}
     denied = CheckResponse().denied_response
-    denied.status.code = 200 if grpc else HTTP_STATUS[layer]
+    denied.status.code = 200 if grpc else http_status(code)
     for name, value in headers.items():
         _set(denied.headers.add(append_action=2).header, name, value)
     return denied.SerializeToString()  # type: ignore[no-any-return]  # upb bytes
