@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from extauthz.model import Deny
-from extauthz.telemetry.redact import plain, redact
+from extauthz.telemetry.redact import plain, redact, redact_tokens
 from extauthz.telemetry.trail import NO_ROUTE, Stage
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ def line(trail: Trail, labels: Mapping[str, str], *, full_path: bool = False) ->
         data = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:  # half a surrogate pair, which `plain` keeps where it is printable
         data = b""
-    return data if 0 < len(data) <= LINE_MAX else _shortened(record)
+    if not 0 < len(data) <= LINE_MAX:
+        data = _shortened(record)
+    if b"eyJ" in data:  # a caller put a token where none belongs, for example into x-request-id
+        data = redact_tokens(data.decode()).encode()
+    return data
 
 
 def _shortened(record: dict[str, Any]) -> bytes:

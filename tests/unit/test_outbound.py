@@ -48,9 +48,9 @@ async def server(answer: bytes, *, hang: bool = False) -> AsyncIterator[tuple[st
         await asyncio.gather(*(task for task in handlers if task is not None))
 
 
-async def ask(answer: bytes, **limits: int) -> Response:
+async def ask(answer: bytes, max_bytes: int = 1_000_000) -> Response:
     async with server(answer) as (url, _):
-        outbound = Outbound([url], **limits)
+        outbound = Outbound([url], max_bytes=max_bytes)
         try:
             return await outbound.get(url + "/x")
         finally:
@@ -237,7 +237,7 @@ async def test_cancellation_is_not_an_outbound_error() -> None:
         outbound = Outbound([url], timeout=30)
         async with asyncio.TaskGroup() as group:
             call = group.create_task(outbound.get(url))
-            while not seen:
+            while not seen:  # noqa: ASYNC110 - the server has no event of ours to set
                 await asyncio.sleep(0)
             call.cancel()
         assert call.cancelled()
