@@ -116,13 +116,15 @@ def _times(claims: dict[str, Any], issuer: IssuerSettings, now: float) -> _Times
             return deny("token.claims", f"{name} is not a whole number of seconds")
     if "exp" not in claims:
         return deny("token.claims", "exp is missing")
-    expires, not_before, issued_at = claims["exp"], claims.get("nbf", 0), claims.get("iat", 0)
+    expires, not_before = claims["exp"], claims.get("nbf", 0)
+    # Without iat the rest of its life must do.
+    issued_at = claims.get("iat", 0)
+    born = issued_at if "iat" in claims else now - issuer.leeway
     if now >= expires + issuer.leeway:
         return deny("token.expired")
     if now < max(not_before, issued_at) - issuer.leeway:
         return deny("token.not_yet_valid")
-    # Without iat the rest of its life must do.
-    if expires - (issued_at or now - issuer.leeway) > issuer.max_lifetime:
+    if expires - born > issuer.max_lifetime:
         return deny("token.lifetime")
     return _Times(expires, not_before, issued_at)
 

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from extauthz.model import Deny, Layer, Request
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -45,6 +47,7 @@ def when(seconds: float) -> dt.datetime:
 class Leaf:
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+    uris: tuple[str, ...] = ()
 
     @property
     def der(self) -> bytes:
@@ -140,4 +143,40 @@ class TestCa:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=critical)
         for extension in extra:
             builder = builder.add_extension(extension, critical=True)
-        return Leaf(builder.sign(self.key, hashes.SHA256()), key)
+        return Leaf(builder.sign(self.key, hashes.SHA256()), key, uris)
+
+
+def peer_request(
+    leaf: Leaf | None = None,
+    *,
+    principal: str | None = None,
+    certificate: str | None = None,
+    headers: dict[str, str] | None = None,
+    duplicated: Sequence[str] = (),
+) -> Request:
+    """A request from the peer that holds `leaf`; principal and certificate as Envoy reports them, unless given."""
+    uri = leaf.uris[0] if leaf is not None and leaf.uris else ""
+    return Request(
+        id="r-1",
+        method="GET",
+        scheme="https",
+        host="payments.example",
+        path="/",
+        query="",
+        protocol="HTTP/2",
+        headers=headers or {},
+        body=b"",
+        body_truncated=False,
+        principal=uri if principal is None else principal,
+        certificate=(leaf.envoy if leaf else "") if certificate is None else certificate,
+        source_address="192.0.2.1",
+        destination_principal="",
+        context_extensions={},
+        duplicated_headers=frozenset(duplicated),
+    )
+
+
+def assert_denied(answer: object, code: str) -> None:
+    """The refusal has this code, and with it its layer."""
+    assert isinstance(answer, Deny), f"not refused: {type(answer).__name__}"
+    assert (answer.layer, answer.code) == (Layer(code.partition(".")[0]), code)
