@@ -1,0 +1,3 @@
+module extauthz/bench/loadgen
+
+go 1.22

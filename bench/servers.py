@@ -1,0 +1,71 @@
+"""The authorization servers that are compared: each an `extauthz serve` of its own, on Unix sockets as in the demo."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from bench.tokens import ISSUER
+from extauthz.demo import routes
+from extauthz.demo.zones import EDGE, ENVIRONMENT, TRUST_DOMAIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.variants import Server
+
+SPIFFE_CLIENT: Final = f"spiffe://{TRUST_DOMAIN}/env/{ENVIRONMENT}/ns/edge/sa/load"
+
+
+def write(server: Server, folder: Path, policies: Path) -> list[str]:
+    """Writes the server's extauthz.yaml below `folder`, and returns the command that serves it."""
+    place = folder / server.name
+    place.mkdir()
+    file = place / "extauthz.yaml"
+    file.write_text(yaml.safe_dump(settings(server, folder, policies), sort_keys=False))
+    if server.null:
+        return [sys.executable, "-m", "bench.null", str(file)]
+    return [sys.executable, "-m", "extauthz", "serve", "--config", str(file)]
+
+
+def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:
+    """The edge zone's route policy, its source and its issuer, with the keys in a file."""
+    place = folder / server.name
+    listen = {
+        "listen": f"unix://{place / 'check.sock'}",
+        "http": f"unix://{place / 'http.sock'}",
+        "transport": server.transport,
+        "max_deadline": "900ms",
+        "drain": "1s",
+    }
+    if server.null:
+        return {"version": 1, "server": listen}
+    off = {"verifier": {"cache_entries": 16, "refused_entries": 0}}
+    return {
+        "version": 1,
+        "environment": ENVIRONMENT,
+        "server": listen,
+        "workload": {"trust_domains": {TRUST_DOMAIN: {"trust_bundle": str(folder / "ca.pem")}}},
+        "issuers": [
+            {
+                "name": routes.ISSUER_NAME,
+                "issuer": ISSUER,
+                "algorithms": ["ES256"],
+                "jwks": {"file": str(folder / "jwks.json")},
+                "claims": {name: name for name in ("roles", "tenant", "region", "clearance")},
+                "max_lifetime": "2h",
+            }
+        ],
+        "attributes": {"sources": routes.sources(EDGE, "")},
+        "policy": {"engine": server.engine, "path": str(policies), "cache": {"enabled": server.caches}},
+        "telemetry": {"records": {"output": str(records(server, folder))}, "log_level": "warning"},
+        "routes": routes.routes(EDGE),
+        **({} if server.caches else off),
+    }
+
+
+def records(server: Server, folder: Path) -> Path:
+    """The decision records: one line a Check, as in production."""
+    return folder / server.name / "records.jsonl"
