@@ -59,12 +59,20 @@ def load_text(text: str, file: str = "extauthz.yaml") -> Config:
 
 
 def inspect(path: Path) -> Report:
-    """Steps 1–5 without raising, and advice; reads the files that the configuration names."""
+    """Steps 1–5 without raising, and advice; looks at the files that the configuration names."""
     try:
         data = yaml_file.read(path)  # 1
-        translator, report = _examined(data, str(path))
     except ConfigError as error:
-        return Report(str(path), None, in_order(error.problems))
+        return Report(str(path), None, error.problems)
+    return inspect_bytes(data, str(path))
+
+
+def inspect_bytes(data: bytes, file: str) -> Report:
+    """Steps 2–5 without raising, and advice."""
+    try:
+        translator, report = _examined(data, file)
+    except ConfigError as error:
+        return Report(file, None, in_order(error.problems))
     if report.config is None:
         return report
     return replace(report, warnings=in_order(map(translator.finding, suggest(report.config))))

@@ -33,17 +33,19 @@ def _uses(config: Config) -> Iterator[tuple[Location, RouteSettings, AttributeUs
 def a_property_has_one_origin(config: Config) -> Iterator[Finding]:
     """Two values for one property, or one inside another, would depend on the order of the sources."""
     for place, route in routes(config):
-        taken: dict[str, str] = {}
+        issuers = [config.issuer(name) for name in (route.token.issuers if route.token else ())]
+        claims = {name for issuer in issuers if issuer is not None for name in issuer.claims}
+        taken = {f"subject.properties.{name}": "a verified claim" for name in claims}
         for index, use in enumerate(route.attributes):
             for target in use.to:
                 clash = next((old for old in taken if _contains(old, target) or _contains(target, old)), None)
                 if clash is not None:
                     yield Finding(
                         (*place, "attributes", index, "to", target),
-                        f"{target} is already filled by {clash} of the source {taken[clash]}",
+                        f"{clash} is already filled by {taken[clash]}",
                         "keep one of them",
                     )
-                taken.setdefault(target, use.source)
+                taken.setdefault(target, f"the source {use.source}")
 
 
 def _contains(outer: str, inner: str) -> bool:
@@ -103,8 +105,10 @@ def questions_to_sources_can_be_asked(config: Config) -> Iterator[Finding]:
     for here, route, _, source in _uses(config):
         scopes = _template(source)
         lacking = []
-        if route.credential != "jwt" and any(scope == "subject" for scope, _ in scopes):
-            lacking.append(("a subject", "write `credential: jwt`, or name the workload in the url"))
+        if route.credential == "none" and any(scope == "subject" for scope, _ in scopes):
+            lacking.append(("a subject", "write `credential: jwt` with a `token`"))
+        elif route.credential == "workload" and any(rest.startswith("claims.") for _, rest in scopes):
+            lacking.append(("a token's claims", "write `credential: jwt` with a `token`"))
         if route.public and any(scope == "workload" for scope, _ in scopes):
             lacking.append(("a workload", "write `public: false` and name `workloads`"))
         if not route.resource.id and ("resource", "id") in scopes:

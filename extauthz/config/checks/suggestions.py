@@ -5,8 +5,9 @@ Some of it looks at the files that the configuration names, on the machine where
 
 from __future__ import annotations
 
+import os
 import re
-from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from extauthz.config.checks.rule import Finding, advice, routes
@@ -15,12 +16,12 @@ from extauthz.config.words import listed, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from extauthz.config.model import Config
 
 _PACKAGE: Final = re.compile(r"^package[ \t]+([A-Za-z_][\w.]*)[ \t]*(?:#.*)?$", re.MULTILINE)
 _MAX_POLICY_FILE: Final = 4 * 1024 * 1024
+_MAX_ENTRIES: Final = 100_000
 
 
 @advice
@@ -129,7 +130,7 @@ def entrypoints_have_a_package(config: Config) -> Iterator[Finding]:
     """`extauthz/payments/decision` is the rule `decision` of the package `extauthz.payments`."""
     if config.policy.path is None or not config.policy.path.is_dir():
         return
-    packages = set(_packages(config.policy.path, config.policy.max_files))
+    packages = set(_packages(config.policy.path))
     for place, route in routes(config):
         parts = route.policy.split("/")
         # A rule may have a dotted name, so any prefix may be the package.
@@ -141,14 +142,18 @@ def entrypoints_have_a_package(config: Config) -> Iterator[Finding]:
             )
 
 
-def _packages(directory: Path, max_files: int) -> Iterator[str]:
-    for path in islice(directory.rglob("*.rego"), max_files):
-        if path.name.endswith("_test.rego"):
-            continue
-        try:
-            with path.open(encoding="utf-8", errors="replace") as stream:
-                found = _PACKAGE.search(stream.read(_MAX_POLICY_FILE))
-        except OSError:
-            continue
-        if found:
-            yield found[1]
+def _packages(directory: Path) -> Iterator[str]:
+    entries = 0
+    for folder, folders, names in os.walk(directory):
+        entries += len(folders) + len(names)
+        if entries > _MAX_ENTRIES:
+            return
+        for name in names:
+            if name.endswith(".rego") and not name.endswith("_test.rego"):
+                try:
+                    with Path(folder, name).open(encoding="utf-8", errors="replace") as stream:
+                        found = _PACKAGE.search(stream.read(_MAX_POLICY_FILE))
+                except OSError:
+                    continue
+                if found:
+                    yield found[1]

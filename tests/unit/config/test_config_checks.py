@@ -130,6 +130,12 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "already filled",
     ),
     (
+        "a_property_has_one_origin",
+        {"routes.0.attributes.1.to": {"subject.properties.tenant": "region"}},
+        'routes[0].attributes[1].to["subject.properties.tenant"]',
+        "verified claim",
+    ),
+    (
         "callers_do_not_describe_themselves",
         {"routes.1.attributes.0.to": {"subject.properties.limit": "amount"}},
         'routes[1].attributes[0].to["subject.properties.limit"]',
@@ -155,9 +161,15 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "questions_to_sources_can_be_asked",
-        own("workload", {f"{HTTP}.url": "https://register.bank.example/{subject.id}"}),
+        own("none", {f"{HTTP}.url": "https://register.bank.example/{subject.id}"}),
         "routes[0].attributes[0].source",
         "needs a subject",
+    ),
+    (
+        "questions_to_sources_can_be_asked",
+        own("workload", {f"{HTTP}.url": "https://register.bank.example/{subject.claims.tenant}"}),
+        "routes[0].attributes[0].source",
+        "needs a token's claims",
     ),
     (
         "questions_to_sources_can_be_asked",
@@ -199,7 +211,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         {
             f"{HTTP}.ttl": "50m",
             f"{HTTP}.stale_if_error": "20m",
-            "routes.0.attributes.0.to": {"subject.properties.tenant": "tenant"},
+            "routes.0.attributes.0.to": {"subject.properties.home": "tenant"},
         },
         "attributes.sources[2].ttl",
         "70m",
@@ -340,6 +352,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
         "questions_to_sources_can_be_asked",
         {f"{HTTP}.url": "https://x.example/{subject.id}/{resource.id}/{workload.id}"},
     ),
+    ("questions_to_sources_can_be_asked", own("workload", {f"{HTTP}.url": "https://x.example/{subject.id}"})),
     ("sources_answer_within_the_deadline", {f"{HTTP}.timeout": "499ms"}),
     ("sources_are_asked_over_tls", {f"{HTTP}.url": "http://127.0.0.1:8080/{path.transfer_id}", **MONEY_PATH}),
     ("sources_are_asked_over_tls", {f"{HTTP}.url": "http://[::1]:8080/{path.transfer_id}", **MONEY_PATH}),
@@ -348,7 +361,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("money_and_secrets_need_fresh_attributes", {f"{HTTP}.ttl": "1s", **MONEY_PATH}),
     (
         "subjects_are_not_remembered_beyond_their_tokens",
-        {f"{HTTP}.ttl": "1h", "routes.0.attributes.0.to": {"subject.properties.tenant": "tenant"}},
+        {f"{HTTP}.ttl": "1h", "routes.0.attributes.0.to": {"subject.properties.home": "tenant"}},
     ),
     (
         "workloads_are_spiffe_ids_of_trusted_domains",

@@ -1,0 +1,245 @@
+"""A change is seen once it is at rest, and a configuration is taken as a whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+import pytest
+
+from extauthz.clock import ManualClock
+from extauthz.config import load
+from extauthz.config.watch import Live, Watcher, needs_restart, watched
+from extauthz.errors import ConfigError, ConfigProblem, MissingPart
+
+
+class Calls:
+    def __init__(self, error: Exception | None = None):
+        self.count = 0
+        self.error = error
+
+    async def __call__(self):
+        self.count += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "extauthz.yaml").write_text("version: 1\n")
+    (tmp_path / "policies" / "a").mkdir(parents=True)
+    (tmp_path / "policies" / "a" / "x.rego").write_text("package a\n")
+    return tmp_path
+
+
+def watcher(place, calls, *, now=4_000_000_000.0):
+    paths = (place / "extauthz.yaml", place / "policies")
+    return Watcher(lambda: paths, calls, ManualClock(epoch=now))
+
+
+async def looks(subject: Watcher, times: int) -> list[bool]:
+    return [await subject.look() for _ in range(times)]
+
+
+async def test_nothing_changes(place):
+    calls = Calls()
+    assert await looks(watcher(place, calls), 4) == [False] * 4
+    assert calls.count == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda place: (place / "extauthz.yaml").write_text("version: 1 # more\n"),
+        lambda place: (place / "policies" / "a" / "x.rego").write_text("package b\n"),
+        lambda place: (place / "policies" / "a" / "y.rego").write_text("package a\n"),
+        lambda place: (place / "policies" / "a" / "x.rego").unlink(),
+        lambda place: (place / "extauthz.yaml").unlink(),
+        lambda place: (place / "policies").rename(place / "elsewhere"),
+    ],
+)
+async def test_a_change_is_reported_once_at_rest(place, change):
+    calls = Calls()
+    subject = watcher(place, calls)
+    await looks(subject, 2)
+    change(place)
+    assert await looks(subject, 4) == [False, True, False, False]
+    assert calls.count == 1
+
+
+async def test_files_that_keep_changing_are_waited_for(place):
+    calls = Calls()
+    subject = watcher(place, calls)
+    await looks(subject, 2)
+    for number in range(4):
+        (place / "extauthz.yaml").write_text(f"version: {number}\n")
+        assert await subject.look() is False
+    assert await subject.look() is True
+    assert calls.count == 1
+
+
+async def test_a_change_that_is_taken_back_is_none(place):
+    calls = Calls()
+    subject = watcher(place, calls)
+    await looks(subject, 2)
+    (place / "extauthz.yaml").write_text("version: 2\n")
+    await subject.look()
+    (place / "extauthz.yaml").write_text("version: 1\n")
+    assert await looks(subject, 3) == [False] * 3
+
+
+async def test_touching_a_file_is_no_change(place):
+    calls = Calls()
+    subject = watcher(place, calls)
+    await looks(subject, 2)
+    os.utime(place / "extauthz.yaml", (1, 1))
+    assert await looks(subject, 3) == [False] * 3
+
+
+async def test_a_file_of_the_same_size_and_time_is_read_again_while_it_is_young(place):
+    file = place / "extauthz.yaml"
+    calls = Calls()
+    subject = watcher(place, calls, now=file.stat().st_mtime)
+    await looks(subject, 2)
+    before = file.stat()
+    file.write_text("version: 2\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert await looks(subject, 2) == [False, True]
+
+
+async def test_a_symlink_swap_is_seen(place):
+    (place / "one").write_text("version: 1\n")
+    (place / "two").write_text("version: 2\n")
+    link = place / "link"
+    link.symlink_to("one")
+    calls = Calls()
+    subject = Watcher(lambda: [link], calls, ManualClock(epoch=4e9))
+    await looks(subject, 2)
+    (place / "next").symlink_to("two")
+    (place / "next").rename(link)
+    assert await looks(subject, 2) == [False, True]
+
+
+async def test_odd_files_are_passed_over(place):
+    os.mkfifo(place / "policies" / "fifo")
+    (place / "policies" / "dangling").symlink_to("nowhere")
+    assert await looks(watcher(place, Calls()), 2) == [False, False]
+
+
+@pytest.mark.parametrize("error", [MissingPart("opa", "build it"), RuntimeError("boom")])
+async def test_a_refused_change_is_logged_and_watching_goes_on(place, caplog, error):
+    calls = Calls(error)
+    subject = watcher(place, calls)
+    await looks(subject, 2)
+    with caplog.at_level(logging.ERROR):
+        for number in (2, 3):
+            (place / "extauthz.yaml").write_text(f"version: {number}\n")
+            assert await looks(subject, 2) == [False, True]
+    assert calls.count == 2
+    assert "the change was not taken" in caplog.text
+
+
+async def test_run_looks_at_intervals_until_it_is_cancelled(place):
+    slept = []
+    calls = Calls()
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 2:
+            (place / "extauthz.yaml").write_text("version: 1 # new\n")
+        if len(slept) == 5:
+            raise asyncio.CancelledError
+
+    subject = Watcher(lambda: [place / "extauthz.yaml"], calls, ManualClock(), interval=0.25, sleep=sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await subject.run()
+    assert slept == [0.25] * 5
+    assert calls.count == 1
+
+
+CONFIG = """
+server: {drain: 5s}
+workload: {trust_domains: {a.example: {trust_bundle: a.pem}}}
+issuers: [{name: a, issuer: b, algorithms: [ES256], jwks: {file: keys.json}}]
+revocation: {file: revoked.yaml}
+policy: {path: policies}
+"""
+
+
+async def test_which_files_call_for_a_reload(place):
+    (place / "extauthz.yaml").write_text(CONFIG)
+    config = load(place / "extauthz.yaml")
+    assert watched(config) == (place / "policies",)
+    names = {path.name for path in watched(config, everything=True)}
+    assert names == {"policies", "a.pem", "keys.json", "revoked.yaml"}
+
+
+async def live(place, apply=None):
+    file = place / "extauthz.yaml"
+    applied = []
+
+    async def take(config):
+        applied.append(config)
+
+    return file, Live(file, await asyncio.to_thread(load, file), apply or take), applied
+
+
+async def test_a_good_file_is_taken(place):
+    file, subject, applied = await live(place)
+    file.write_text("environment: prod\n")
+    assert await subject.reload() == []
+    assert subject.current.environment == "prod"
+    assert applied == [subject.current]
+    assert subject.paths()[0] == file
+
+
+async def test_a_broken_file_changes_nothing_and_says_where(place):
+    file, subject, applied = await live(place)
+    before = subject.current
+    file.write_text("environment: prod\nroutes:\n  - nam: x\n")
+    problems = await subject.reload()
+    assert any(problem.startswith(f"{file}:3: routes[0].nam: unknown key") for problem in problems)
+    assert subject.current is before
+    assert applied == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MissingPart("opa", "build it"), "opa is missing"),
+        (ConfigError((ConfigProblem("f", 3, "policy", "bad", "mend it"),)), "f:3: policy: bad (fix: mend it)"),
+    ],
+)
+async def test_what_cannot_be_applied_changes_nothing(place, error, said):
+    async def refuse(_config):
+        raise error
+
+    file, subject, _ = await live(place, refuse)
+    before = subject.current
+    file.write_text("environment: prod\n")
+    assert said in (await subject.reload())[0]
+    assert subject.current is before
+
+
+async def test_what_takes_a_restart_is_refused(place):
+    file, subject, applied = await live(place)
+    file.write_text("server: {workers: 2}\n")
+    (problem,) = await subject.reload()
+    assert problem == f"{file}: server.workers: this takes a restart (fix: restart, or undo it)"
+    assert applied == []
+    assert needs_restart(subject.current, subject.current) == ()
+
+
+async def test_reloads_come_one_after_the_other(place):
+    running = 0
+
+    async def slow(_config):
+        nonlocal running
+        running += 1
+        assert running == 1
+        await asyncio.sleep(0)
+        running -= 1
+
+    _, subject, _ = await live(place, slow)
+    assert await asyncio.gather(subject.reload(), subject.reload(), subject.reload()) == [[], [], []]
