@@ -2,8 +2,9 @@
 
 A segmented LRU: a new entry is on probation (a fifth of the room), and is protected once it has been asked for again.
 When the protected part is full, the newcomer must have been asked for more often than the entry that was not asked
-for longest; each challenge that this one survives halves its count, so that what was hot long ago leaves in the end.
-A flood of keys that are asked for once, or twice each, therefore only turns over the probation part.
+for longest. Counts halve after every ten steps for each place, so that what was hot long ago leaves in the end, and
+what is asked for at least twice in that time stays. A flood of keys that are asked for once, or twice each, therefore
+only turns over the probation part.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
 PROBATION_SHARE: Final = 5
+STEPS_PER_PLACE: Final = 10
 MAX_COUNT: Final = 255
 
 Value = TypeVar("Value")
 
 
 class _Entry(Generic[Value]):
-    __slots__ = ("count", "value")
+    __slots__ = ("age", "count", "value")
 
-    def __init__(self, value: Value) -> None:
+    def __init__(self, value: Value, age: int) -> None:
         self.value = value
         self.count = 0
+        self.age = age
 
 
 class SegmentedLru(Generic[Value]):
@@ -33,22 +36,27 @@ class SegmentedLru(Generic[Value]):
         self._protected_size = size - max(1, size // PROBATION_SHARE)
         self._probation: OrderedDict[bytes, _Entry[Value]] = OrderedDict()
         self._protected: OrderedDict[bytes, _Entry[Value]] = OrderedDict()
+        self._steps_left = self._steps = size * STEPS_PER_PLACE
+        self._age = 0
         self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._probation) + len(self._protected)
 
     def get(self, key: bytes) -> Value | None:
+        self._steps_left -= 1
+        if not self._steps_left:
+            self._steps_left = self._steps
+            self._age += 1
         entry = self._protected.get(key)
         if entry is not None:
             self._protected.move_to_end(key)
-            if entry.count < MAX_COUNT:
-                entry.count += 1
+            self._asked(entry)
             return entry.value
         entry = self._probation.get(key)
         if entry is None:
             return None
-        entry.count += 1
+        self._asked(entry)
         self._promote(key, entry)
         return entry.value
 
@@ -60,7 +68,7 @@ class SegmentedLru(Generic[Value]):
             return
         if len(self) >= self._size:
             self._evict()
-        self._probation[key] = _Entry(value)
+        self._probation[key] = _Entry(value, self._age)
 
     def discard(self, key: bytes) -> None:
         if self._protected.pop(key, None) is None:
@@ -70,12 +78,22 @@ class SegmentedLru(Generic[Value]):
         (self._probation or self._protected).popitem(last=False)
         self.evicted += 1
 
+    def _asked(self, entry: _Entry[Value]) -> None:
+        count = self._count(entry)
+        if count < MAX_COUNT:
+            entry.count = count + 1
+
+    def _count(self, entry: _Entry[Value]) -> int:
+        if entry.age != self._age:
+            entry.count >>= self._age - entry.age
+            entry.age = self._age
+        return entry.count
+
     def _promote(self, key: bytes, entry: _Entry[Value]) -> None:
-        if len(self._protected) >= self._protected_size:
+        if self._protected and len(self._protected) >= self._protected_size:
             oldest = next(iter(self._protected))
             champion = self._protected[oldest]
-            if entry.count <= champion.count:
-                champion.count >>= 1
+            if entry.count <= self._count(champion):
                 self._protected.move_to_end(oldest)
                 self._probation.move_to_end(key)
                 return
