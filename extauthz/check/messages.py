@@ -14,19 +14,23 @@ from typing import Any, Final
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2, timestamp_pb2
 from google.protobuf.message import DecodeError
 
-__all__ = ["POOL", "SERVICE", "CheckRequest", "CheckResponse", "DecodeError", "compile_protos"]
+__all__ = ["FILES", "POOL", "SERVICE", "CheckRequest", "CheckResponse", "DecodeError", "compile_protos"]
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 PROTOS: Final = Path(__file__).with_name("protos")
 DESCRIPTORS: Final = Path(__file__).with_name("ext_authz.desc")
 
 
+def _files() -> tuple[bytes, ...]:
+    known = (struct_pb2.DESCRIPTOR.serialized_pb, timestamp_pb2.DESCRIPTOR.serialized_pb)
+    ours = descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file
+    return (*known, *(file.SerializeToString() for file in ours))
+
+
 def _pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
-    for known in (struct_pb2, timestamp_pb2):
-        pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
-    for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
-        pool.AddSerializedFile(file.SerializeToString())
+    for file in FILES:
+        pool.AddSerializedFile(file)
     return pool
 
 
@@ -49,6 +53,8 @@ def compile_protos(protos: Path = PROTOS) -> bytes:
         return out.read_bytes()
 
 
+FILES: Final = _files()
+"""Serialized FileDescriptorProtos, dependencies first: what server reflection shows."""
 POOL: Final = _pool()
 CheckRequest: Final = _message("envoy.service.auth.v3.CheckRequest")
 CheckResponse: Final = _message("envoy.service.auth.v3.CheckResponse")

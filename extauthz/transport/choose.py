@@ -1,0 +1,97 @@
+"""Which transport `auto` is, and the sockets that workers will share."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from extauthz.errors import ExtauthzError, MissingPart
+from extauthz.transport import envoy
+from extauthz.transport.settings import host_port, unix_path
+
+if TYPE_CHECKING:
+    from extauthz.transport.settings import ServerSettings
+
+
+def transport(settings: ServerSettings) -> tuple[Literal["envoy", "grpcio"], str]:
+    """The transport, and why it is not Envoy where `auto` had the choice. Raises MissingPart."""
+    if settings.transport == "grpcio":
+        return "grpcio", ""
+    try:
+        envoy.check_available()
+    except MissingPart as missing:
+        if settings.transport == "envoy":
+            raise
+        return "grpcio", str(missing)
+    return "envoy", ""
+
+
+def reserve(address: str) -> tuple[str, socket.socket | None]:
+    """Makes sure that `address` is free, and keeps a TCP port for processes that share it.
+
+    The address with its port filled in, and the socket that keeps it (bound, never listening; close it at the end).
+    Raises ExtauthzError when something else listens there: with SO_REUSEPORT the kernel would silently split the calls.
+    """
+    if path := unix_path(address):
+        _free_unix(Path(path))
+        return address, None
+    host, port = host_port(address)
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            where = probe.getsockname()
+        kept = socket.socket(family)
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(where)
+    except OSError as error:
+        raise ExtauthzError(f"cannot listen on {address}: {error.strerror or error}") from None
+    shown = f"[{where[0]}]" if family == socket.AF_INET6 else where[0]
+    return f"{shown}:{where[1]}", kept
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket of our own. Raises ExtauthzError."""
+    try:
+        if path := unix_path(address):
+            _free_unix(Path(path))
+            server = socket.socket(socket.AF_UNIX)
+            server.bind(path)
+            Path(path).chmod(0o660)
+        else:
+            host, port = host_port(address)
+            family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            server = socket.socket(family)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(where)
+        server.listen(128)
+        server.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    except OSError as error:
+        raise ExtauthzError(f"cannot listen on {address}: {error.strerror or error}") from None
+    return server
+
+
+def _free_unix(path: Path) -> None:
+    """Removes a socket that nobody listens on any more. Raises ExtauthzError for anything else in the way."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise ExtauthzError(f"cannot listen on unix://{path}: the directory does not exist") from None
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ExtauthzError(f"cannot listen on unix://{path}: there is a file that is no socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            with suppress(FileNotFoundError):
+                path.unlink()
+            return
+    raise ExtauthzError(f"cannot listen on unix://{path}: something listens there already")
