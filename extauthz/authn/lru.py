@@ -51,7 +51,3 @@ class SegmentedLru(Generic[V]):
     def drop(self, key: bytes) -> None:
         self._promoted.pop(key, None)
         self._probation.pop(key, None)
-
-    def clear(self) -> None:
-        self._promoted.clear()
-        self._probation.clear()
