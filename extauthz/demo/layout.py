@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOPBACK: Final = "127.0.0.1"
-_SOCKET_PATH: Final = 100
-"""Bytes; `sun_path` holds 108 on Linux, 104 on macOS."""
+_ROOT: Final = 50
+"""Bytes that the run folder's path may have: a socket's holds 104 on macOS, and parts make folders of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,21 @@ class Layout:
         """The folder of the logs."""
         return self.root / "log"
 
+    @property
+    def temporary(self) -> Path:
+        """Where the parts put their own temporary files."""
+        return self.root / "t"
+
+
+def short_folder() -> str:
+    """The folder for temporary files, or /tmp where that one's path is too long for sockets below it (macOS)."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual.encode()) <= _ROOT // 2 else "/tmp"  # noqa: S108 - mkdtemp makes a private folder there
+
 
 def plan(root: Path, edge_port: int = 0) -> Layout:
     """Choose ports and make the folders. Raises ExtauthzError when a port is taken or a path is too long."""
-    longest = root / max((zone.name for zone in ZONES), key=len) / "service.sock"
-    if len(str(longest).encode()) > _SOCKET_PATH:
+    if len(str(root).encode()) > _ROOT:
         raise ExtauthzError(f"{root} is too long for the path of a Unix socket: set TMPDIR to a shorter folder")
     # All ports are held until all are chosen, so that they differ.
     with ExitStack() as held:
@@ -81,6 +92,7 @@ def plan(root: Path, edge_port: int = 0) -> Layout:
     for place in zones.values():
         place.secrets.mkdir(parents=True, mode=0o700)
     layout.log.mkdir(mode=0o700)
+    layout.temporary.mkdir(mode=0o700)
     return layout
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from extauthz.demo import config_files, processes
-from extauthz.demo.layout import Layout, ZoneLayout, plan
+from extauthz.demo.layout import Layout, ZoneLayout, plan, short_folder
 from extauthz.demo.probes import answers, http_ok, until_ready
 from extauthz.demo.processes import Part
 from extauthz.errors import MissingPart
@@ -112,7 +112,7 @@ class Platform:
     async def _start(self) -> None:
         self._progress("looking for Envoy and OPA")
         envoy, _ = envoy_path(), find_tool()
-        self._root = Path(tempfile.mkdtemp(prefix="xa-demo-"))
+        self._root = Path(tempfile.mkdtemp(prefix="xa-demo-", dir=short_folder()))
         self.layout = plan(self._root.resolve(), self._edge_port)
         self._progress("development certificates, tokens and configurations")
         self.credentials = config_files.issue(self.layout)
@@ -133,7 +133,7 @@ class Platform:
             self._entries[name].part.start()
 
     def _add(self, name: str, command: list[str], probe: Callable[[], Awaitable[bool]]) -> None:
-        self._entries[name] = _Entry(Part(name, command, self.layout.log / f"{name}.log"), probe)
+        self._entries[name] = _Entry(Part(name, command, self.layout.log / f"{name}.log", self.layout.temporary), probe)
 
     def _add_services(self) -> None:
         run = [sys.executable, "-m", "extauthz.demo.services"]
@@ -149,7 +149,7 @@ class Platform:
 
     def _add_zone(self, place: ZoneLayout, envoy: str) -> None:
         name, settings = place.zone.name, place.root / "extauthz.yaml"
-        serve = [sys.executable, "-m", "extauthz", "serve", "--config", str(settings)]
+        serve = [sys.executable, "-m", "extauthz", "serve", str(settings)]
         self._add(f"{name}.extauthz", serve, http_ok("http://local/readyz", place.socket("http")))
         options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
         flush = ["--file-flush-interval-msec", "20", "--file-flush-min-size-kb", "1"]

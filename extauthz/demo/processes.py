@@ -28,12 +28,14 @@ _POLL: Final = 0.02
 
 
 class Part:
-    """One program of the platform. Its output goes to `log`, appended over restarts."""
+    """One program of the platform. Its output goes to `log`, appended over restarts; its own temporary files go to
+    `temporary`, so that none are left when it is killed."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path, temporary: Path | None = None) -> None:
         self.name = name
         self.log = log
         self._command = list(command)
+        self._environment = {"TMPDIR": str(temporary)} if temporary else {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,7 +57,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, **self._environment, "PYTHONPATH": path},
                 start_new_session=True,
             )
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,20 @@ class Demo:
         return json.loads(self.output.splitlines()[-1])
 
 
+@pytest.fixture
+def folder():
+    """A temporary folder whose path is short enough for sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as made:
+        yield Path(made)
+
+
 @pytest.fixture(scope="session")
-def demo(parts, tmp_path_factory) -> Demo:
-    folder: Path = tmp_path_factory.mktemp("d")
+def demo(parts) -> Demo:
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as made:
+        return _run(Path(made))
+
+
+def _run(folder: Path) -> Demo:
     ran = subprocess.run(
         [sys.executable, "-m", "extauthz", "demo", "--json", "--load", "2"],
         env={**os.environ, "TMPDIR": str(folder)},

@@ -71,8 +71,7 @@ def _read_until(process, text):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
-def test_an_interrupted_start_leaves_nothing(parts, tmp_path_factory, number):
-    folder = tmp_path_factory.mktemp("i")
+def test_an_interrupted_start_leaves_nothing(parts, folder, number):
     with _started(folder) as process:
         _read_until(process, "an Envoy and an authorization server")
         time.sleep(0.3)
@@ -84,8 +83,7 @@ def test_an_interrupted_start_leaves_nothing(parts, tmp_path_factory, number):
     assert list(folder.iterdir()) == []
 
 
-def test_kept_until_it_is_told_to_end(parts, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("k")
+def test_kept_until_it_is_told_to_end(parts, folder):
     with _started(folder, "--keep", "--scenario", "wire-transfer") as process:
         shown = _read_until(process, "Ctrl-C")
         assert "curl" in shown

@@ -45,7 +45,7 @@ SCENARIOS: Final = (
         "path-escaped-slash", "/v1%2Ftransfers in place of /v1/transfers", 400, "request.path_ambiguous", escaped_slash
     ),
     denied("path-traversal", "/v1/transfers/../admin", 400, "request.route_unknown", traversal),
-    denied("path-parameters", "/v1/transfers;admin=true", 400, "request.route_unknown", parameters),
+    denied("path-parameters", "/v1/transfers;admin=true", 400, "request.path_ambiguous", parameters),
     denied("two-tokens", "alice's and bob's token in one request", 400, "request.header_duplicated", two_tokens),
     denied("broken-body", "a body that is not JSON", 400, "request.body_malformed", broken_body),
     denied("two-amounts", "a body that names the amount twice", 400, "request.body_malformed", two_amounts),

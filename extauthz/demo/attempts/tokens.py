@@ -50,9 +50,14 @@ async def raised_role(lab: Lab) -> Answer:
 
 
 async def unsigned(lab: Lab) -> Answer:
-    head, payload, _ = lab.user().split(".")
+    head, payload, signature = lab.user().split(".")
     none = {**_decode(head), "alg": "none"}
-    return await lab.edge(f"{_encode(json.dumps(none).encode())}.{payload}.", lab.transfer())
+    return await lab.edge(f"{_encode(json.dumps(none).encode())}.{payload}.{signature}", lab.transfer())
+
+
+async def stripped(lab: Lab) -> Answer:
+    head, payload, _ = lab.user().split(".")
+    return await lab.edge(f"{head}.{payload}.", lab.transfer())
 
 
 async def other_issuer(lab: Lab) -> Answer:
@@ -78,6 +83,7 @@ SCENARIOS: Final = (
     ),
     denied("rewritten-claims", "carol's token, with a better role written in", 401, "token.signature", raised_role),
     denied("algorithm-none", "a token that says it needs no signature", 401, "token.algorithm", unsigned),
+    denied("signature-stripped", "a real token without its signature", 401, "token.malformed", stripped),
     denied("unknown-issuer", "a token of an issuer that is not trusted", 401, "token.issuer", other_issuer),
     denied("id-token", "an ID token in place of an access token", 401, "token.type", id_token),
     denied("wrong-purpose", "a token for training, used to pay", 401, "token.purpose", other_purpose),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -117,16 +120,12 @@ def test_load_counts_what_must_not_be(answer, forbidden, sound):
     assert load.total == 1
 
 
-def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    import socket  # noqa: PLC0415 - only here
-
-    with socket.socket() as taken:
+def test_a_port_that_is_taken_is_told_before_anything_starts():
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as folder, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ExtauthzError, match="--port"):
-            plan(tmp_path / "b", taken.getsockname()[1])
+            plan(Path(folder), taken.getsockname()[1])
 
 
 def test_a_folder_that_is_too_deep_for_sockets_is_told(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,11 @@ def _load(name: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def layout(tmp_path_factory):
-    made = plan(tmp_path_factory.mktemp("e"))
-    config_files.write(made, config_files.issue(made))
-    return made
+def layout():
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as folder:
+        made = plan(Path(folder))
+        config_files.write(made, config_files.issue(made))
+        yield made
 
 
 @pytest.mark.envoy
