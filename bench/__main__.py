@@ -69,7 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="rounds at the limit (5)")
     parser.add_argument("--seconds", type=float, help="length of a measurement (8)")
     parser.add_argument("--conns", type=int, help="client connections (16)")
-    parser.add_argument("--rate", type=float, help="requests a second of the steady rounds (500)")
+    parser.add_argument("--rate", type=float, help="requests a second of the steady rounds (250)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the front Envoy (the cores)")
     return parser.parse_args()
 

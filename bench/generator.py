@@ -27,26 +27,36 @@ _GRACE: Final = 20.0
 """Seconds beyond a measurement until it counts as hung."""
 
 
+def _native() -> dict[str, Any]:
+    return runpy.run_path(str(_BUILD), run_name="extauthz_native_build")
+
+
+def go(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """One `go` command on our sources, by the toolchain that also builds OPA. Raises ExtauthzError without one."""
+    native = _native()
+    try:
+        program = native["toolchain"]()
+    except native["BuildError"] as error:
+        raise ExtauthzError(str(error)) from None
+    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
+    return subprocess.run(
+        [program, *arguments], cwd=SOURCES, env=environment, capture_output=True, text=True, check=False
+    )
+
+
 def build() -> Path:
     """The program. Raises ExtauthzError when it cannot be built."""
-    native = runpy.run_path(str(_BUILD), run_name="extauthz_native_build")
     digest = hashlib.sha256()
     for path in sorted(SOURCES.glob("*")):
         if path.name == "go.mod" or (path.suffix == ".go" and not path.stem.endswith("_test")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    program: Path = native["cache"]() / "bench" / digest.hexdigest()[:24] / "loadgen"
+    program: Path = _native()["cache"]() / "bench" / digest.hexdigest()[:24] / "loadgen"
     if program.is_file():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        go = native["toolchain"]()
-    except native["BuildError"] as error:
-        raise ExtauthzError(str(error)) from None
     with tempfile.TemporaryDirectory(dir=program.parent.parent) as scratch:
         made = Path(scratch, "loadgen")
-        environment = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
-        command = [go, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", str(made), "."]
-        done = subprocess.run(command, cwd=SOURCES, env=environment, capture_output=True, text=True, check=False)
+        done = go("build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", str(made), ".")
         if done.returncode:
             raise ExtauthzError(f"the load generator cannot be built:\n{done.stderr.strip()}")
         made.replace(program)

@@ -95,7 +95,7 @@ class Lab:
         (self.folder / "ca.pem").write_bytes(ca.trust_bundle)
         (self.folder / "jwks.json").write_bytes(self._tokens.jwks())
         ca.server(_FRONT_NAME).write(self.folder, "front")
-        ca.svid(servers.SPIFFE_CLIENT).write(self.folder, "client")
+        ca.svid(servers.CLIENT).write(self.folder, "client")
 
     async def _up(self) -> None:
         for name, part in self._parts.items():

@@ -50,14 +50,14 @@ _COLUMNS: Final = (
     "p99 µs",
     "steady p50 µs",
     "steady p99 µs",
-    "cores: generator / Envoy / authz",
+    "CPU µs a request: generator / Envoy / authz",
     "errors",
 )
 
 
 def cells(row: Row) -> list[str]:
-    cores = row["cores"]
-    use = " / ".join(f"{cores[name]:.2f}" if name in cores else "–" for name in ("generator", "front", "authorization"))
+    cpu = row["cpu_us"]
+    use = " / ".join(f"{cpu[name]:.0f}" if name in cpu else "–" for name in ("generator", "front", "authorization"))
     return [
         row["name"],
         row["what"],

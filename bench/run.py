@@ -22,7 +22,7 @@ class Plan:
     seconds: float = 8.0
     warmup: float = 2.0
     conns: int = 16
-    rate: float = 500.0
+    rate: float = 250.0
     threads: int = 2
 
 
@@ -53,7 +53,7 @@ class Result:
 
     def row(self) -> dict[str, Any]:
         """One entry of latest.json."""
-        cores = {name for sample in self.limit for name in sample.cores}
+        names = sorted({name for sample in self.limit for name in sample.cores})
         return {
             "name": self.variant.name,
             "what": self.variant.what,
@@ -66,7 +66,10 @@ class Result:
             "requests": sum(sample.requests for sample in (*self.limit, *self.steady)),
             "steady_p50_us": round(median(sample.p50_us for sample in self.steady), 1),
             "steady_p99_us": round(median(sample.p99_us for sample in self.steady), 1),
-            "cores": {name: round(median(s.cores.get(name, 0.0) for s in self.limit), 2) for name in sorted(cores)},
+            "cores": {name: round(median(s.cores[name] for s in self.limit), 2) for name in names},
+            "cpu_us": {
+                name: round(median(1e6 * s.cores[name] / s.rps for s in self.limit if s.rps), 1) for name in names
+            },
             "problems": self.problems,
         }
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from bench.variants import Server
 
-SPIFFE_CLIENT: Final = f"spiffe://{TRUST_DOMAIN}/env/{ENVIRONMENT}/ns/edge/sa/load"
+CLIENT: Final = EDGE.id
+"""SPIFFE ID of the mTLS client: a gateway, which the policy lets create transfers for its users."""
 
 
 def write(server: Server, folder: Path, policies: Path) -> list[str]:
@@ -27,7 +28,7 @@ def write(server: Server, folder: Path, policies: Path) -> list[str]:
     file.write_text(yaml.safe_dump(settings(server, folder, policies), sort_keys=False))
     if server.null:
         return [sys.executable, "-m", "bench.null", str(file)]
-    return [sys.executable, "-m", "extauthz", "serve", "--config", str(file)]
+    return [sys.executable, "-m", "extauthz", "serve", str(file)]
 
 
 def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:

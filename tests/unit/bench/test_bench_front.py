@@ -15,8 +15,7 @@ from bench.variants import BY_NAME, VARIANTS, select, servers
 from extauthz.config import load_text
 from extauthz.demo.dev_ca import DevCa
 from extauthz.demo.files import shared
-from extauthz.demo.platform import envoy_path
-from extauthz.errors import MissingPart
+from tests.support.parts import require_envoy
 
 
 def _config(folder, variants=VARIANTS):
@@ -65,17 +64,14 @@ def test_without_an_mtls_variant_there_is_one_listener(tmp_path) -> None:
 
 @pytest.mark.envoy
 def test_envoy_accepts_it(tmp_path) -> None:
-    try:
-        envoy = envoy_path()
-    except MissingPart as missing:
-        pytest.skip(str(missing))
+    envoy = require_envoy()
     ca = DevCa("bank.example")
     (tmp_path / "ca.pem").write_bytes(ca.trust_bundle)
     (tmp_path / "jwks.json").write_bytes(Tokens().jwks())
     ca.server("front.bench").write(tmp_path, "front")
     file = front.write(VARIANTS, tmp_path, shared("envoy") / "edge.yaml", ISSUER)
     done = subprocess.run(
-        [envoy, "--mode", "validate", "--config-path", str(file)], capture_output=True, text=True, check=False
+        [str(envoy), "--mode", "validate", "--config-path", str(file)], capture_output=True, text=True, check=False
     )
     assert "OK" in done.stdout, done.stderr
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import subprocess
 
 import pytest
 
 from bench import generator
-from bench.generator import SOURCES, Target
+from bench.generator import Target
 from bench.variants import BY_NAME
 from extauthz.errors import ExtauthzError
 
@@ -87,12 +85,7 @@ def test_a_generator_that_cannot_reach_its_target_says_so(program, tmp_path) -> 
 
 
 def test_its_own_tests_pass() -> None:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("no Go on PATH")
-    done = subprocess.run(
-        [go, "test", "-count=1", "-json", "."], cwd=SOURCES, capture_output=True, text=True, check=False
-    )
+    done = generator.go("test", "-count=1", "-json", ".")
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert done.returncode == 0, done.stdout
     assert sum(one["Action"] == "pass" and "Test" in one for one in results) == 4

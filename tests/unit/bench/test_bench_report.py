@@ -35,7 +35,7 @@ def test_ratios_are_of_the_variants_that_ran() -> None:
 def test_markdown_holds_every_variant_and_the_machine() -> None:
     text = report.markdown(ROWS, Plan())
     assert "| warm-envoy / warm-grpcio | 2.50 | 2.5 |" in text
-    assert "0.50 / 0.70 / –" in text
+    assert "100 / 140 / –" in text
     assert all(row["what"] in text for row in ROWS)
     assert "cores" in text.splitlines()[-1]
 
