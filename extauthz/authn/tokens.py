@@ -96,6 +96,11 @@ class TokenVerifier:
         # Apart from the good ones: no amount of garbage can push a good entry out.
         self._forged: SegmentedLru[_Forged] = SegmentedLru(self._settings.refused_entries)
 
+    @property
+    def entries(self) -> int:
+        """Verified tokens that are kept now."""
+        return len(self._good)
+
     def cached(self, token: str, rule: TokenRule, workload: Workload | None) -> Verified | Deny | None:
         """What is known of this token under this rule, without suspending; None: ask `verify`.
 

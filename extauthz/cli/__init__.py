@@ -7,13 +7,15 @@ import sys
 import typer
 
 from extauthz import __version__
-from extauthz.cli import config, demo, serve
+from extauthz.cli.config import app as config
+from extauthz.cli.demo import demo
+from extauthz.cli.serve import serve
 from extauthz.errors import ConfigError, MissingPart
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
-app.command("serve")(serve.serve)
-app.add_typer(config.app, name="config")
-app.command("demo")(demo.demo)
+app.command("serve")(serve)
+app.add_typer(config, name="config")
+app.command("demo")(demo)
 
 
 def _version(wanted: bool) -> None:
