@@ -10,7 +10,7 @@ from extauthz.errors import ConfigError, EngineFault, MissingPart
 from extauthz.model import Allow
 from extauthz.policy.embedded import LoadedPolicy
 from extauthz.policy.loader import load
-from tests.support.engines import CONTRACT, embedded, question, write_policy
+from tests.support.engines import CONTRACT, embedded, eventually, question, write_policy
 from tests.support.parts import require_embedded
 
 pytestmark = pytest.mark.embedded
@@ -33,6 +33,7 @@ async def test_a_full_queue_is_told_at_once_and_empties(policy):
         assert caught.value.code == "engine.unavailable"
         faults = await asyncio.gather(*slow, return_exceptions=True)
         assert {one.code for one in faults} == {"engine.deadline"}
+        await eventually(lambda: engine._places == 3)
         assert (await engine.evaluate(question("contract/echo", {"result": True}))).decision == Allow()
 
 
@@ -44,7 +45,7 @@ async def test_a_cancelled_question_holds_its_place_until_its_thread_is_free(pol
             task.cancel()
             with pytest.raises((asyncio.CancelledError, EngineFault)):
                 await task
-        await asyncio.sleep(0.3)
+        await eventually(lambda: engine._places == 2)
         assert (await engine.evaluate(question("contract/echo", {"result": True}))).decision == Allow()
 
 
