@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -19,7 +20,7 @@ from extauthz.model import Deny
 from extauthz.telemetry.trail import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -35,7 +36,8 @@ BUCKETS: Final = (
 )
 _BUCKETS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKETS)
 OTHER: Final = "other"
-UPSTREAMS: Final = ("jwks", "attributes", "opa")
+Upstream = Literal["jwks", "attributes", "opa"]
+UPSTREAMS: Final[tuple[Upstream, ...]] = ("jwks", "attributes", "opa")
 CACHES: Final = ("token", "decision")
 _MAX_ISSUERS: Final = 256
 
@@ -74,6 +76,15 @@ FAMILIES: Final = _families(
         "extauthz_certificate_not_after_seconds", "gauge", ("certificate",), "When a certificate of ours ends (epoch)."
     ),
     Family("extauthz_checks_in_flight", "gauge", (), "Checks being answered now."),
+)
+
+
+_RARE: Final = (
+    "extauthz_upstream_errors_total",
+    "extauthz_jwks_fetches_total",
+    "extauthz_records_total",
+    "extauthz_records_dropped_total",
+    "extauthz_reloads_total",
 )
 
 
@@ -140,23 +151,18 @@ class Metrics(Collector):
         self._stages = [Histogram() for _ in Stage]
         self._check = Histogram()
         self._upstreams = {upstream: Histogram() for upstream in UPSTREAMS}
+        self._lock = Lock()
+        self._rare: dict[str, Counts] = {name: {} for name in _RARE}
+        self._policy = ""
+        self._certificates: dict[tuple[str, ...], float] = {}
+        self._version = version
         self.registry.register(self)
-        self._upstream_errors = self._counter("extauthz_upstream_errors_total")
-        self._jwks = self._counter("extauthz_jwks_fetches_total")
-        self._written = self._counter("extauthz_records_total")
-        self._dropped = self._counter("extauthz_records_dropped_total")
-        self._reloads = self._counter("extauthz_reloads_total")
-        self._policy = self._gauge("extauthz_policy_info")
-        self._certificates = self._gauge("extauthz_certificate_not_after_seconds")
-        self._gauge("extauthz_build_info").labels(version).set(1)
 
-    def _counter(self, name: str) -> Counter:
-        family = FAMILIES[name]
-        return Counter(name.removesuffix("_total"), family.help, family.labels, registry=self.registry)
-
-    def _gauge(self, name: str) -> Gauge:
-        family = FAMILIES[name]
-        return Gauge(name, family.help, family.labels, registry=self.registry)
+    def _add(self, name: str, *labels: str, count: int = 1) -> None:
+        """For what does not happen at every Check; also called by other threads."""
+        with self._lock:
+            series = self._rare[name]
+            series[labels] = series.get(labels, 0) + count
 
     def know(self, routes: Iterable[str], services: Iterable[str] = ()) -> None:
         """Names of the configuration; only they become labels."""
@@ -192,35 +198,35 @@ class Metrics(Collector):
         if layer == "engine":
             self._faults[code,] = self._faults.get((code,), 0) + 1
 
-    def upstream(self, upstream: str, seconds: float, good: bool = True) -> None:  # noqa: FBT001, FBT002 - two outcomes
+    def upstream(self, upstream: Upstream, seconds: float, good: bool = True) -> None:  # noqa: FBT001, FBT002 - two outcomes
         """One call to another server: `jwks`, `attributes` or `opa`."""
         self._upstreams[upstream].observe_ns(int(seconds * 1e9))
         if not good:
-            self._upstream_errors.labels(upstream).inc()
+            self._add("extauthz_upstream_errors_total", upstream)
 
     def jwks_fetch(self, issuer: str, outcome: Literal["ok", "error"]) -> None:
-        self._jwks.labels(self._issuer(issuer), outcome).inc()
+        self._add("extauthz_jwks_fetches_total", self._issuer(issuer), outcome)
 
     def cache_entries(self, cache: Literal["token", "decision"], size: Callable[[], int]) -> None:
         """Where to ask for a cache's size when scraped."""
         self._entries[cache] = size
 
     def records_written(self, count: int) -> None:
-        self._written.inc(count)
+        self._add("extauthz_records_total", count=count)
 
     def records_dropped(self, count: int, reason: Literal["buffer", "output", "record"]) -> None:
-        self._dropped.labels(reason).inc(count)
+        self._add("extauthz_records_dropped_total", reason, count=count)
 
     def reload(self, outcome: Literal["ok", "refused"]) -> None:
-        self._reloads.labels(outcome).inc()
+        self._add("extauthz_reloads_total", outcome)
 
     def policy(self, revision: str) -> None:
-        self._policy.clear()
-        self._policy.labels(revision).set(1)
+        """The active revision; empty: none."""
+        self._policy = revision
 
     def certificate(self, name: str, not_after: float) -> None:
         """`name` is one of ours (`listener`, `svid`), never a caller's. `not_after`: seconds since the epoch."""
-        self._certificates.labels(name).set(not_after)
+        self._certificates[name,] = not_after
 
     def render(self) -> bytes:
         """Prometheus text format; its media type is `CONTENT_TYPE`."""
@@ -244,6 +250,13 @@ class Metrics(Collector):
         sizes: Counts = {(cache,): size() for cache, size in self._entries.items()}
         yield _gauged("extauthz_cache_entries", sizes)
         yield _gauged("extauthz_checks_in_flight", {(): self.in_flight})
+        with self._lock:
+            rare = {name: series.copy() for name, series in self._rare.items()}
+        for name, series in rare.items():
+            yield _counted(name, series)
+        yield _gauged("extauthz_policy_info", {(self._policy,): 1} if self._policy else {})
+        yield _gauged("extauthz_build_info", {(self._version,): 1})
+        yield _gauged("extauthz_certificate_not_after_seconds", self._certificates)
 
 
 def _counted(name: str, series: Counts) -> Metric:
@@ -253,7 +266,7 @@ def _counted(name: str, series: Counts) -> Metric:
     return family
 
 
-def _gauged(name: str, series: Counts) -> Metric:
+def _gauged(name: str, series: Mapping[tuple[str, ...], float]) -> Metric:
     family = GaugeMetricFamily(name, FAMILIES[name].help, labels=FAMILIES[name].labels)
     for labels, value in series.items():
         family.add_metric(labels, value)

@@ -12,7 +12,6 @@ import logging
 import os
 import select
 import threading
-from contextlib import suppress
 from queue import SimpleQueue
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Final
@@ -27,7 +26,9 @@ log = logging.getLogger(__name__)
 _BATCHES: Final = 64
 """Batches that may wait for the thread."""
 _PATIENCE: Final = 1.0
-"""Seconds that a full pipe is waited for before the batch is lost, and that `close` waits for the thread."""
+"""Seconds that a full pipe is waited for before the batch is lost, and that `close` waits for what is to be written."""
+_GLANCE: Final = 0.05
+"""Seconds between two looks at whether `close` gave up."""
 _MODE: Final = 0o640
 _STANDARD: Final = {"stdout": 1, "stderr": 2}
 
@@ -46,7 +47,9 @@ class Output:
         self._reopen = False
         self._torn = False
         self._told = False
+        self._writing = 0
         self._closed = False
+        self._abandoned = False
 
     def write(self, lines: Sequence[bytes]) -> bool:
         """Hands the lines over; False: there is no room, and they are lost. Never blocks, never raises."""
@@ -71,45 +74,63 @@ class Output:
         if thread is None:
             return
         self._queue.put(None)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                while thread.is_alive():  # noqa: ASYNC110 - a thread sets no asyncio.Event without a loop to call
-                    await asyncio.sleep(0.002)
+        if not await _ended(thread):
+            self._abandoned = True
+            await _ended(thread)
+            self._lost(self._writing)
         while not self._queue.empty():
             self._lost(len(self._queue.get() or ()))
 
     def _run(self) -> None:
         while (lines := self._queue.get()) is not None:
+            self._writing = len(lines)
             try:
                 self._write(lines)
             except OSError as error:
                 self._torn = True  # perhaps within a line: the next batch starts a new one
-                self._lost(len(lines))
-                if not self._told:
-                    self._told = True
-                    log.error("decision records cannot be written: %s", type(error).__name__)  # noqa: TRY400 - known
+                self._failed(error)
             else:
                 self._torn = self._told = False
-                self._written(len(lines))
+                self._written(self._writing)
+            if self._abandoned:
+                return
+            self._writing = 0
         if self._target not in _STANDARD and self._descriptor >= 0:
             os.close(self._descriptor)
+
+    def _failed(self, error: OSError) -> None:
+        if self._abandoned:
+            return  # `close` counts
+        self._lost(self._writing)
+        if not self._told:
+            self._told = True
+            log.error("decision records cannot be written: %s", type(error).__name__)
 
     def _write(self, lines: Sequence[bytes]) -> None:
         """Raises OSError when a line cannot be written."""
         descriptor = self._opened()
-        whole = S_ISREG(os.fstat(descriptor).st_mode)
         if self._torn:
             lines = [b"\n", *lines]
-        for chunk in [b"".join(lines)] if whole else _torn_nowhere(lines):
+        if S_ISREG(os.fstat(descriptor).st_mode):
+            left = memoryview(b"".join(lines))
+            while left:
+                left = left[os.write(descriptor, left) :]
+            return
+        for chunk in _torn_nowhere(lines):
             left = memoryview(chunk)
             while left:
-                try:
-                    left = left[os.write(descriptor, left) :]
-                except BlockingIOError:
-                    waiting = select.poll()
-                    waiting.register(descriptor, select.POLLOUT)
-                    if not waiting.poll(_PATIENCE * 1000):
-                        raise
+                self._wait(descriptor)  # a pipe that is ready takes PIPE_BUF bytes without blocking (pipe(7))
+                left = left[os.write(descriptor, left) :]
+
+    def _wait(self, descriptor: int) -> None:
+        ready = select.poll()
+        ready.register(descriptor, select.POLLOUT)
+        for _ in range(max(1, int(_PATIENCE / _GLANCE))):
+            if ready.poll(_GLANCE * 1000):
+                return
+            if self._abandoned:
+                break
+        raise TimeoutError
 
     def _opened(self) -> int:
         if self._target in _STANDARD:
@@ -129,6 +150,14 @@ class Output:
         except OSError:
             return True
         return not os.path.samestat(there, os.fstat(self._descriptor))
+
+
+async def _ended(thread: threading.Thread) -> bool:
+    for _ in range(int(_PATIENCE / 0.002)):
+        if not thread.is_alive():
+            return True
+        await asyncio.sleep(0.002)  # a thread cannot be awaited
+    return not thread.is_alive()
 
 
 def _torn_nowhere(lines: Sequence[bytes]) -> Iterator[bytes]:
