@@ -49,9 +49,10 @@ _DECODER: Final = json.JSONDecoder(
 def parse_object(raw: bytes, *, max_depth: int, max_values: int) -> dict[str, Any] | None:
     """The object, or None when anything about it is refused. `max_values` counts members and array items, nested."""
     # Every value but the first follows a comma or an opening bracket, and depth needs brackets: counting bytes bounds
-    # both before the decoder recurses. Brackets and commas inside strings only make the bound stricter by a factor.
+    # both before the decoder recurses. Those inside strings count too, so the first bound is four times wider.
     brackets = raw.count(b"{") + raw.count(b"[")
-    if brackets + raw.count(b",") > 4 * max_values:
+    most_values = brackets + raw.count(b",")
+    if most_values > 4 * max_values:
         return None
     try:
         text = raw.decode()
@@ -60,7 +61,7 @@ def parse_object(raw: bytes, *, max_depth: int, max_values: int) -> dict[str, An
         return None
     if text[end:].strip(" \t\r\n") or not isinstance(value, dict):
         return None
-    if not _bounded(value, max_depth, max_values):
+    if (brackets > max_depth or most_values > max_values) and not _bounded(value, max_depth, max_values):
         return None
     # Lone surrogates, which UTF-8 cannot spell, can only come from an escape.
     return value if b"\\u" not in raw or _encodable(value) else None

@@ -109,7 +109,9 @@ class TokenVerifier:
         3. nothing has been revoked since (looked up again whenever the revocation epoch has moved)
         4. the peer holds the certificate that the token is bound to
         """
-        key = _digest(token) + rule.fingerprint
+        return self._known(_digest(token) + rule.fingerprint, rule, workload)
+
+    def _known(self, key: bytes, rule: TokenRule, workload: Workload | None) -> Verified | Deny | None:
         good = self._good.get(key)
         if good is None:
             return self._known_forgery(key)
@@ -142,7 +144,8 @@ class TokenVerifier:
         8. neither the token, its subject nor its key has been revoked
         9. the peer holds the certificate that the token is bound to
         """
-        known = self.cached(token, rule, workload)  # 1
+        digest = _digest(token)
+        known = self._known(digest + rule.fingerprint, rule, workload)  # 1
         if known is not None:
             return known
         unverified = jose.parse(token)  # 2
@@ -155,22 +158,25 @@ class TokenVerifier:
             return deny("token.algorithm", unverified.header.alg)
         if unverified.header.typ not in (rule.types or issuer.types):  # 4
             return deny("token.type")
-        started = self._clock.monotonic()
-        found = _find(source, unverified.header) or await self._fetched(source, unverified.header)  # 5
+        waited = 0.0
+        found = _find(source, unverified.header)  # 5
+        if found is None:
+            started = self._clock.monotonic()
+            found = await self._fetched(source, unverified.header)  # 5
+            waited = self._clock.monotonic() - started
         if isinstance(found, Deny):
             return found
-        waited = self._clock.monotonic() - started
-        return await self._judge(_Case(token, rule, issuer, source, unverified, *found, waited), workload)
+        return await self._judge(_Case(digest, rule, issuer, source, unverified, *found, waited), workload)
 
     async def _judge(self, case: _Case, workload: Workload | None) -> Verified | Deny:
-        digest = _digest(case.token)
-        cache_key = digest + case.rule.fingerprint
+        cache_key = case.digest + case.rule.fingerprint
         if not await self._signed(case):  # 6
             until = self._clock.monotonic() + self._settings.refused_ttl
             self._forged.put(cache_key, _Forged(case.source, case.keys, until))
             return _FORGED
         token, header = case.unverified, case.unverified.header
-        accepted = accept(token.claims, header.typ, case.issuer, case.rule, self._clock.now(), digest.hex())  # 7
+        digest = case.digest.hex()
+        accepted = accept(token.claims, header.typ, case.issuer, case.rule, self._clock.now(), digest)  # 7
         if isinstance(accepted, Deny):
             return accepted
         good = _Good(
@@ -178,7 +184,7 @@ class TokenVerifier:
             source=case.source,
             keys=case.keys,
             accepted=accepted,
-            digest=digest.hex(),
+            digest=digest,
             kid=header.kid or "",
             epoch=-1,
         )
@@ -232,7 +238,7 @@ class TokenVerifier:
 class _Case:
     """A well-formed token with the key that must have signed it."""
 
-    token: str
+    digest: bytes
     rule: TokenRule
     issuer: IssuerSettings
     source: KeySource
