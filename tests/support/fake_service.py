@@ -10,12 +10,15 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from extauthz.check.messages import CheckRequest, CheckResponse
-from extauthz.config import Config
 from extauthz.errors import ConfigError, ConfigProblem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from extauthz.config import Config
 
 FACTORY = "tests.support.fake_service:FakeService"
 REFUSE = "refuse-reload"
