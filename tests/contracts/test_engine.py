@@ -22,6 +22,7 @@ from tests.support.engines import (
     ok,
     question,
     sidecar,
+    stop,
     write_policy,
 )
 
@@ -215,7 +216,7 @@ async def test_a_killed_opa_is_a_fault_and_comes_back(process):
 async def test_a_stopped_opa_costs_no_more_than_the_deadline(process):
     engine, opa = process
     assert (await engine.evaluate(question("contract/echo", {"result": True}))).decision == Allow()
-    os.kill(opa.pid, signal.SIGSTOP)
+    await stop(opa.pid)
     try:
         faults = await asyncio.gather(
             *(fault(engine, "contract/echo", {"result": True, "n": n}, seconds=0.2) for n in range(20))

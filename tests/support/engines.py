@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import inspect
 import math
+import os
+import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -70,6 +73,24 @@ async def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Non
             if await found if inspect.isawaitable(found) else found:
                 return
             await asyncio.sleep(0.01)
+
+
+def states(pid: int) -> set[str]:
+    """The states of a process's threads in one letter each (`T` stopped, `Z` ended); empty when it is gone."""
+    if Path("/proc/self").exists():
+        found = []
+        for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                found.append(task.read_text().rpartition(")")[2].split()[0])
+        return set(found)
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return {line[:1] for line in listed.stdout.split()}
+
+
+async def stop(pid: int) -> None:
+    """SIGSTOP, until every thread has stopped: it does not happen at once."""
+    os.kill(pid, signal.SIGSTOP)
+    await eventually(lambda: states(pid) == {"T"})
 
 
 def question(entrypoint: str, document: Any = None, *, ttl: float = 0.0, seconds: float = 10.0) -> Query:

@@ -13,7 +13,7 @@ import pytest
 from extauthz.errors import EngineFault, MissingPart
 from extauthz.policy.loader import load
 from extauthz.policy.opa_process import OpaProcess
-from tests.support.engines import CLOCK, CONTRACT, eventually, question, sidecar, write_policy
+from tests.support.engines import CLOCK, CONTRACT, eventually, question, sidecar, states, stop, write_policy
 from tests.support.parts import require_opa
 
 pytestmark = pytest.mark.opa
@@ -32,11 +32,7 @@ def bundle(tmp_path):
 
 def alive(pid: int) -> bool:
     """Whether the process runs; one that has ended and waits for its parent does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    return bool(states(pid) - {"Z"})
 
 
 async def test_it_starts_ready_and_stops_without_a_trace(bundle, directory):
@@ -93,7 +89,7 @@ async def test_a_stopped_opa_ends_all_the_same(bundle, directory):
     opa = OpaProcess(require_opa(), bundle, directory, clock=CLOCK)
     await opa.start()
     pid = opa.pid
-    os.kill(pid, signal.SIGSTOP)
+    await stop(pid)
     await opa.stop()
     assert not alive(pid)
 
