@@ -19,13 +19,21 @@ from extauthz.attributes.settings import AttributesSettings
 from extauthz.clock import ManualClock
 from extauthz.errors import ConfigError
 from extauthz.model import Allow, Deny, Layer, Reason, Subject, Workload
-from extauthz.outbound import Outbound
 from extauthz.tasks import Tasks
 from extauthz.telemetry import record
 from extauthz.telemetry.logs import JsonFormatter
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.trail import RouteFacts, Trail
-from tests.support.attribute_questions import JSON, plan_of, question, request, request_plan, request_source, settings
+from tests.support.attribute_questions import (
+    JSON,
+    no_outbound,
+    plan_of,
+    question,
+    request,
+    request_plan,
+    request_source,
+    settings,
+)
 
 if TYPE_CHECKING:
     from extauthz.attributes.plan import AttributePlan
@@ -239,7 +247,7 @@ def test_pickers_that_the_configuration_refuses(picker: str) -> None:
 
 def test_nobody_describes_himself() -> None:
     sources = build_sources(
-        settings(request_source(role="header:x-role")), outbound=Outbound(), clock=ManualClock(), tasks=Tasks()
+        settings(request_source(role="header:x-role")), outbound=no_outbound(), clock=ManualClock(), tasks=Tasks()
     )
     with pytest.raises(ConfigError, match="never describes the subject"):
         plan_of(sources, {"asked": {"subject.properties.roles": "role"}})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from extauthz.attributes.plan import AttributePlan, build_plan
 from extauthz.attributes.registry import Sources, build_sources
 from extauthz.attributes.settings import AttributesSettings, AttributeUse
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 JSON = {"content-type": "application/json"}
+
+
+def no_outbound() -> Outbound:
+    """A client that calls nobody; without TLS to set up, which takes its time."""
+    return Outbound(transport=httpx.MockTransport(lambda _: httpx.Response(500)))
 
 
 def request(
@@ -82,7 +89,9 @@ def request_source(**fields: Any) -> dict[str, Any]:
 
 def request_plan(**fields: Any) -> AttributePlan:
     """A plan that writes every field to `resource.properties` under its own name."""
-    sources = build_sources(settings(request_source(**fields)), outbound=Outbound(), clock=ManualClock(), tasks=Tasks())
+    sources = build_sources(
+        settings(request_source(**fields)), outbound=no_outbound(), clock=ManualClock(), tasks=Tasks()
+    )
     path_variables = [str(rule)[5:] for rule in fields.values() if str(rule).startswith("path:")]
     path_variables += [rule["from"][5:] for rule in fields.values() if isinstance(rule, dict)]
     return plan_of(sources, {"asked": {f"resource.properties.{name}": name for name in fields}}, path_variables)

@@ -15,9 +15,8 @@ from extauthz.attributes.settings import AttributesSettings, AttributeUse
 from extauthz.clock import ManualClock
 from extauthz.errors import ConfigError, SourceFault
 from extauthz.model import Deny, deny
-from extauthz.outbound import Outbound
 from extauthz.tasks import Tasks
-from tests.support.attribute_questions import plan_of, question, request, request_source, settings
+from tests.support.attribute_questions import no_outbound, plan_of, question, request, request_source, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +32,7 @@ ASKED = request_source(
 
 def sources(*configs: dict[str, Any]) -> Sources:
     config = settings(*(configs or (STATIC, ASKED, HTTP)))
-    return build_sources(config, outbound=Outbound(outbound_urls(config)), clock=ManualClock(), tasks=Tasks())
+    return build_sources(config, outbound=no_outbound(), clock=ManualClock(), tasks=Tasks())
 
 
 class Waiting:
