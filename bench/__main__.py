@@ -20,7 +20,7 @@ from extauthz.errors import ExtauthzError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUICK = Plan(repeats=2, seconds=2.0, warmup=1.0)
+QUICK = Plan(repeats=2, seconds=2.0, warmup=0.5)
 
 
 def main() -> int:
@@ -28,6 +28,7 @@ def main() -> int:
     plan = QUICK if options.quick else Plan()
     given = {name: getattr(options, name) for name in ("repeats", "seconds", "conns", "rate", "threads")}
     plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
+    plan = replace(plan, load_before=os.getloadavg()[0])
     try:
         variants = select(options.only)
     except KeyError as unknown:

@@ -1,4 +1,4 @@
-"""The table, the ratios that we aim for (DESIGN section 10 in the issue's words), the machine, and the files."""
+"""The table, the ratios that we aim for, the machine, and the files."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def machine(plan: Plan) -> list[str]:
         "Python " + ", ".join([platform.python_version(), *(f"{name} {_version(name)}" for name in _PACKAGES)]),
         f"{plan.repeats} rounds of {plan.seconds:g} s after {plan.warmup:g} s of warm-up, {plan.conns} connections",
         f"steady: {plan.rate:g} requests/s, open loop; front Envoy: {plan.threads} threads",
-        "generator, front Envoy, authorization server and OPA share the cores",
+        f"generator, front Envoy, authorization server and OPA share the cores; load before: {plan.load_before:.1f}",
     ]
 
 

@@ -24,6 +24,8 @@ class Plan:
     conns: int = 16
     rate: float = 250.0
     threads: int = 2
+    load_before: float = 0.0
+    """The machine's load average when the run began: what others were doing."""
 
 
 @dataclass(slots=True)
