@@ -34,6 +34,9 @@ _CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521
 _CRV = {"secp256r1": ("P-256", 32), "secp384r1": ("P-384", 48), "secp521r1": ("P-521", 66)}
 
 
+_UNMADE = ed25519.Ed25519PrivateKey.generate()
+
+
 def b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
@@ -73,11 +76,11 @@ def public_jwk(key: PrivateKey, **members: Any) -> dict[str, Any]:
     elif isinstance(public, ed25519.Ed25519PublicKey):
         jwk = {"kty": "OKP", "crv": "Ed25519", "x": b64(public.public_bytes_raw())}
     else:
-        numbers = public.public_numbers()
+        modulus, exponent = public.public_numbers().n, public.public_numbers().e
         jwk = {
             "kty": "RSA",
-            "n": b64(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8)),
-            "e": b64(numbers.e.to_bytes(3)),
+            "n": b64(modulus.to_bytes((modulus.bit_length() + 7) // 8)),
+            "e": b64(exponent.to_bytes(3)),
         }
     return {**jwk, "use": "sig", **members}
 
@@ -89,10 +92,11 @@ class Issuer:
     issuer: str = ISSUER
     algorithm: str = "ES256"
     kid: str = "key-1"
-    key: PrivateKey = field(default=None)  # type: ignore[assignment]  # made below
+    key: PrivateKey = field(default_factory=lambda: _UNMADE)
 
     def __post_init__(self) -> None:
-        self.key = self.key or generate(self.algorithm)
+        if self.key is _UNMADE:
+            self.key = generate(self.algorithm)
 
     def jwk(self, **members: Any) -> dict[str, Any]:
         return public_jwk(self.key, kid=self.kid, **members)
