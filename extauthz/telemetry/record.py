@@ -9,6 +9,7 @@ a pipe cannot tear it (POSIX PIPE_BUF).
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,12 +74,12 @@ def _record(trail: Trail, labels: Mapping[str, str], *, full_path: bool) -> dict
     route = trail.route
     decision = trail.decision
     layer, code = _verdict(decision)
-    us = {name: round(ns / 1000, 1) for stage, name in _STAGES if (ns := trail.ns[stage])}
-    us["timer_check_us"] = round(sum(trail.ns) / 1000, 1)
+    us = {name: ns // 100 / 10 for stage, name in _STAGES if (ns := trail.ns[stage])}
+    us["timer_check_us"] = sum(trail.ns) // 100 / 10
     return {
         "type": "check",
         "decision_id": trail.decision_id,
-        "timestamp": datetime.fromtimestamp(trail.started, UTC).isoformat(timespec="microseconds"),
+        "timestamp": _timestamp(trail.started),
         "labels": labels,
         "path": route.entrypoint,
         "requested_by": plain(trail.source),
@@ -102,6 +103,17 @@ def _record(trail: Trail, labels: Mapping[str, str], *, full_path: bool) -> dict
         "cached": {"token": trail.token_cached, "decision": trail.decision_cached},
         "metrics": us,
     }
+
+
+def _timestamp(seconds: float) -> str:
+    """RFC 3339, UTC, microseconds."""
+    whole = int(seconds)
+    return f"{_second(whole)}.{int((seconds - whole) * 1_000_000):06d}+00:00"
+
+
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def _verdict(decision: Decision | None) -> tuple[str, str]:
