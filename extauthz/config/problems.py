@@ -51,16 +51,7 @@ class Translator:
     @cached_property
     def _secrets(self) -> list[str]:
         """The longest first, so that a part of one does not hide the whole."""
-        return sorted(set(_secrets(self._tree.root, (), self._is_harmless)), key=len, reverse=True)
-
-    def _is_harmless(self, location: Location) -> bool:
-        """Whether the format itself puts a block, a path or a word of its own here, whatever the key sounds like."""
-        if str(location[-1]) not in self._shape.keys(location[:-1]):
-            return False
-        places = self._shape.at(location)
-        return all(
-            place.get("type") != "string" or "enum" in place or place.get("format") == "path" for place in places
-        )
+        return sorted(set(_secret_texts(self._tree.root, (), self._shape.block)), key=len, reverse=True)
 
     def finding(self, finding: Finding) -> ConfigProblem:
         """A rule's finding as a problem."""
@@ -199,20 +190,23 @@ def _first_sentence(text: str) -> str:
     return text.split("\n\n", 1)[0].replace("\n", " ").strip()
 
 
-def _secrets(
-    node: Node, location: Location, harmless: Callable[[Location], bool], *, inside: bool = False
+def _secret_texts(
+    node: Node, location: Location, block: Callable[[Location], frozenset[str]], *, inside: bool = False
 ) -> Iterator[str]:
-    """Texts below a key that looks like a secret; also keys there, when the secret was taken for a mapping."""
+    """Texts below a key that looks like a secret; also keys there, when the secret was taken for a mapping.
+
+    A block of the format whose key sounds like a secret (`routes[].token`) has keys of its own, which are none.
+    """
     if isinstance(node.value, dict):
+        known = block(location) if location and looks_secret(str(location[-1])) else frozenset()
         for key, child in node.value.items():
-            here = (*location, key)
-            if inside and len(key) >= _SECRET_LENGTH:
+            secret = inside and key not in known
+            if secret and len(key) >= _SECRET_LENGTH:
                 yield key
-            secret = inside or (looks_secret(key) and not harmless(here))
-            yield from _secrets(child, here, harmless, inside=secret)
+            yield from _secret_texts(child, (*location, key), block, inside=secret or looks_secret(key))
     elif isinstance(node.value, list):
         for index, child in enumerate(node.value):
-            yield from _secrets(child, (*location, index), harmless, inside=inside)
+            yield from _secret_texts(child, (*location, index), block, inside=inside)
     elif inside and len(text := str(node.value)) >= _SECRET_LENGTH and not isinstance(node.value, bool):
         yield text
         yield repr(text)[1:-1]  # as a validator quotes it

@@ -61,6 +61,13 @@ class Shape:
             places = steps or tuple(place for place in places if _chosen(place, part)) or places
         return places
 
+    def block(self, location: Sequence[str | int]) -> frozenset[str]:
+        """The keys of the format's own mapping exactly here; empty when there is none."""
+        places = tuple(self.flat(self.schema))
+        for part in location:
+            places = tuple(inner for place in places for child in _step(place, part) for inner in self.flat(child))
+        return frozenset(key for place in places for key in place.get("properties", ()))
+
     def flat(self, schema: Schema) -> Iterator[Schema]:
         """`schema` with references followed and unions taken apart; an outer description is kept."""
         if "$ref" in schema:

@@ -152,6 +152,16 @@ def test_secrets_are_not_repeated(text):
     assert "hunter2" not in str(ConfigError(refused(text)))
 
 
+def test_a_secret_in_place_of_a_block_or_as_a_key_is_not_repeated(text):
+    for key, value in (
+        ("routes.0.token", "hunter2hunter2"),
+        ("routes.0.token", {"hunter2hunter2": 1}),
+        ("password", {"hunter2hunter2": 1}),
+    ):
+        written = text({key: value, "issuers.0.jwks.url": "hunter2hunter2"})
+        assert "hunter2" not in str(ConfigError(refused(written)))
+
+
 def test_words_of_the_format_are_not_taken_for_secrets(text):
     problem = one(text({"routes.0.token.issuers": ["banc"]}))
     assert "banc" in problem.message
