@@ -45,7 +45,7 @@ type walk struct {
 func (p *Policy) Analyse(entrypoint string) (Analysis, error) {
 	start := ref(entrypoint)
 	found := walk{compiler: p.compiler, builtins: impure(), seen: map[*ast.Rule]bool{}, impure: map[string]bool{}}
-	found.follow(start) // 1
+	found.follow(start)                                                                         // 1
 	precise, err := dependencies.Base(p.compiler, ast.NewBody(ast.NewExpr(ast.NewTerm(start)))) // 2
 	if err != nil {
 		return Analysis{}, err

@@ -1,6 +1,6 @@
 """How long one decision takes, by engine: every fixture of the shipped policies at its entrypoint, one at a time.
 
-    python bench/engines.py [rounds]
+    python native/measure.py [rounds]
 
 Prints microseconds for each engine, at p50 and p99: the whole way from the policy input to the decision (projection,
 engine, reading the result), and a hit of the decision cache for comparison.
@@ -8,7 +8,6 @@ engine, reading the result), and a hit of the decision cache for comparison.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
