@@ -9,21 +9,35 @@ engine, reading the result), and a hit of the decision cache for comparison.
 from __future__ import annotations
 
 import json
+import math
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 import yaml
 
 from extauthz.clock import SystemClock
-from extauthz.policy.activate import ActivePolicy, activate
+from extauthz.policy.cached import CachedEngine
+from extauthz.policy.embedded import EmbeddedEngine, LoadedPolicy
 from extauthz.policy.engine import Query
-from extauthz.policy.settings import PolicySettings
+from extauthz.policy.loader import load
+from extauthz.policy.native import find_library, find_tool
+from extauthz.policy.opa_process import OpaProcess
+from extauthz.policy.projection import analyse, projector
+from extauthz.policy.settings import CacheSettings, EmbeddedSettings, SidecarSettings
+from extauthz.policy.sidecar import SidecarEngine
+
+if TYPE_CHECKING:
+    from extauthz.policy.engine import Engine
+    from extauthz.policy.projection import Projector
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
 ROUNDS = 50
 WARM_UP = 3
+CLOCK = SystemClock()
 
 
 def questions() -> list[tuple[str, dict[str, object]]]:
@@ -34,32 +48,39 @@ def questions() -> list[tuple[str, dict[str, object]]]:
     ]
 
 
-async def measure(policy: ActivePolicy, ttl: float, rounds: int) -> list[float]:
-    clock = SystemClock()
+async def measure(engine: Engine, project: dict[str, Projector], ttl: float, rounds: int) -> list[float]:
     asked = questions()
     taken = []
     for turn in range(WARM_UP + rounds):
         for entrypoint, document in asked:
             started = time.perf_counter()
-            projected = policy.project(entrypoint, document)
-            await policy.engine.evaluate(Query(entrypoint, projected, ttl, clock.monotonic() + 5))
+            projected = project[entrypoint](document)
+            await engine.evaluate(Query(entrypoint, projected, ttl, CLOCK.monotonic() + 5))
             if turn >= WARM_UP:
                 taken.append((time.perf_counter() - started) * 1e6)
     return sorted(taken)
 
 
 async def main(rounds: int) -> None:
-    print(f"{'engine':<24}{'p50 µs':>10}{'p99 µs':>10}")
-    for engine in ("sidecar", "embedded"):
-        settings = PolicySettings.model_validate({"engine": engine, "path": POLICIES, "cache": {"deny_ttl": "30s"}})
-        entrypoints = {entrypoint for entrypoint, _ in questions()}
-        policy = await activate(settings, entrypoints, clock=SystemClock(), epoch=lambda: 0)
+    policy = load(POLICIES)
+    report = analyse(find_tool(), policy)
+    project = {name: projector(analysis) for name, analysis in report.analyses.items()}
+    with tempfile.TemporaryDirectory(prefix="opa-") as directory:
+        opa = OpaProcess(find_tool(), policy.bundle(), Path(directory), clock=CLOCK)
+        await opa.start()
+        beside = SidecarEngine(opa.address, settings=SidecarSettings(), clock=CLOCK, revision=policy.revision)
+        inside = EmbeddedEngine(LoadedPolicy(find_library(), policy), settings=EmbeddedSettings(), clock=CLOCK)
+        settings = CacheSettings(deny_ttl="30s")
+        cached = CachedEngine(inside, settings=settings, clock=CLOCK, epoch=lambda: 0, cap=lambda _: math.inf)
         try:
-            for name, ttl in ((engine, 0.0), (f"{engine}, cached", 3600.0)):
-                taken = await measure(policy, ttl, rounds)
+            print(f"{'engine':<24}{'p50 µs':>10}{'p99 µs':>10}")
+            for name, engine, ttl in (("sidecar", beside, 0.0), ("embedded", inside, 0.0), ("cached", cached, 3600.0)):
+                taken = await measure(engine, project, ttl, rounds)
                 print(f"{name:<24}{taken[len(taken) // 2]:>10.0f}{taken[len(taken) * 99 // 100]:>10.0f}", flush=True)
         finally:
-            await policy.close()
+            await beside.close()
+            await cached.close()
+            await opa.stop()
 
 
 if __name__ == "__main__":
