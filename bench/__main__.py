@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ QUICK = Plan(repeats=2, seconds=2.0, warmup=0.5)
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
     plan = QUICK if options.quick else Plan()
     given = {name: getattr(options, name) for name in ("repeats", "seconds", "conns", "rate", "threads")}
     plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
