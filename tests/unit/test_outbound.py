@@ -144,7 +144,6 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
     assert (await ask(OK)).status == 200
 
 
-@pytest.mark.attack
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -173,7 +172,6 @@ async def test_answers_that_are_refused(answer: bytes, reason: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.attack
 async def test_a_compressed_answer_is_refused_before_it_is_unpacked() -> None:
     packed = gzip.compress(b"0" * 50_000_000)
     head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(packed)}\r\n\r\n".encode()

@@ -325,7 +325,6 @@ def test_templates() -> None:
     )
 
 
-@pytest.mark.attack
 @pytest.mark.parametrize(
     "value", ["..", ".", "a/b", "a\\b", "%2e%2e", "a%2fb", "a\r\nb", "a\x00", "x" * 1025, "\ud800"]
 )
@@ -337,7 +336,6 @@ def test_a_path_variable_never_leaves_its_segment(value: str, place: str) -> Non
     assert got.code == expected
 
 
-@pytest.mark.attack
 def test_two_variables_never_make_a_dot_segment() -> None:
     got = template("http://h/{path.a}{path.b}/d").render(ask(variables={"a": ".", "b": "."}))
     assert code(got) == "request.path_ambiguous"

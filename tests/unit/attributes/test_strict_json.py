@@ -77,7 +77,6 @@ def test_documents(body: bytes, value: object) -> None:
         (b" " * 10_001, "too large"),
     ],
 )
-@pytest.mark.attack
 def test_documents_that_are_refused(body: bytes, why: str) -> None:
     with pytest.raises(NotStrict, match=why):
         read(body)
@@ -151,7 +150,6 @@ def test_text_that_is_no_pointer() -> None:
         Pointer("a/b")
 
 
-@pytest.mark.attack
 @pytest.mark.parametrize(
     "document",
     [

@@ -35,7 +35,6 @@ def stream() -> Iterator[io.StringIO]:
     logging.captureWarnings(capture=False)
 
 
-@pytest.mark.attack
 @pytest.mark.parametrize(
     "text",
     [
@@ -147,3 +146,11 @@ def test_plain_text_is_bounded_and_printable(text: str, most: int) -> None:
 def test_plain_keeps_what_it_escapes() -> None:
     assert plain("a\nb\x1b\u202e") == "a\\u000ab\\u001b\\u202e"
     assert plain("abcdef", 4) == "abc…"
+
+
+def test_a_log_line_cannot_be_forged() -> None:
+    entry = logging.LogRecord("x", logging.INFO, "", 0, "path %s", ('/a"}\n{"level":"critical"}\x1b[2J',), None)
+    line = JsonFormatter().format(entry)
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert json.loads(line)["level"] == "info"
