@@ -118,7 +118,7 @@ class RichReport:
     def end(self, rows: Sequence[Row], seconds: float) -> None:
         self._quiet()
         style = "bold green" if all(row.ok for row in rows) else "bold red"
-        self._console.print(summary(rows, seconds), style=style)
+        self._console.print(summary(rows, seconds), style=style, highlight=False)
 
     def _quiet(self) -> None:
         if self._status is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -110,3 +111,28 @@ def test_a_scenario_that_there_is_not(parts):
     )
     assert ran.returncode == 2
     assert "wire-transfer" in ran.stderr
+
+
+def test_a_missing_part_is_named(parts):
+    ran = subprocess.run(
+        [sys.executable, "-m", "extauthz", "demo"],
+        env={**os.environ, "EXTAUTHZ_OPA": "/nonexistent/opa"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 3
+    assert "the opa tool is missing" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_port_that_is_taken_is_named(parts, folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with _started(folder, "--port", str(taken.getsockname()[1])) as process:
+            said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "choose another with --port" in said
+    assert list(folder.iterdir()) == []
