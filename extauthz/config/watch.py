@@ -1,4 +1,4 @@
-"""Seeing that files changed, and taking a new configuration as a whole or not at all.
+"""Seeing that files changed, and which changes a running server cannot take.
 
 A watcher looks (it does not listen: inotify sees neither network file systems nor the symlink swaps of mounted
 secrets), and calls back once the files have come to rest:
@@ -19,8 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from extauthz.config.files import named_files
-from extauthz.config.loader import load
-from extauthz.errors import ConfigError, ExtauthzError
+from extauthz.errors import ExtauthzError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -148,41 +147,6 @@ def _digest(file: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-class Live:
-    """The active configuration of a running server.
-
-    `reload` reads the file, and `apply` makes it the active one; when either refuses, nothing has changed.
-    """
-
-    def __init__(self, path: Path, config: Config, apply: Callable[[Config], Awaitable[None]]) -> None:
-        self.current = config
-        self._path = path
-        self._apply = apply
-        self._one_at_a_time = asyncio.Lock()
-
-    def paths(self) -> tuple[Path, ...]:
-        """What a `Watcher` watches."""
-        return (self._path, *watched(self.current))
-
-    async def reload(self) -> list[str]:
-        """The problems, each with file and line; empty when the new configuration is active."""
-        async with self._one_at_a_time:
-            try:
-                config = await asyncio.to_thread(load, self._path)
-            except ConfigError as error:
-                return [str(problem) for problem in error.problems]
-            if changed := needs_restart(self.current, config):
-                return [f"{self._path}: {key}: this takes a restart (fix: restart, or undo it)" for key in changed]
-            try:
-                await self._apply(config)
-            except ConfigError as error:
-                return [str(problem) for problem in error.problems]
-            except ExtauthzError as error:
-                return [str(error)]
-            self.current = config
-            return []
 
 
 def needs_restart(old: Config, new: Config) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A change is seen once it is at rest, and a configuration is taken as a whole or not at all."""
+"""A change is seen once, when it is at rest."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import os
 import pytest
 
 from extauthz.clock import ManualClock
-from extauthz.config import load
-from extauthz.config.watch import Live, Watcher, needs_restart, watched
-from extauthz.errors import ConfigError, ConfigProblem, MissingPart
+from extauthz.config import load, load_text
+from extauthz.config.watch import Watcher, needs_restart, watched
+from extauthz.errors import MissingPart
 
 
 class Calls:
@@ -175,71 +175,7 @@ async def test_which_files_call_for_a_reload(place):
     assert names == {"policies", "a.pem", "keys.json", "revoked.yaml"}
 
 
-async def live(place, apply=None):
-    file = place / "extauthz.yaml"
-    applied = []
-
-    async def take(config):
-        applied.append(config)
-
-    return file, Live(file, await asyncio.to_thread(load, file), apply or take), applied
-
-
-async def test_a_good_file_is_taken(place):
-    file, subject, applied = await live(place)
-    file.write_text("environment: prod\n")
-    assert await subject.reload() == []
-    assert subject.current.environment == "prod"
-    assert applied == [subject.current]
-    assert subject.paths()[0] == file
-
-
-async def test_a_broken_file_changes_nothing_and_says_where(place):
-    file, subject, applied = await live(place)
-    before = subject.current
-    file.write_text("environment: prod\nroutes:\n  - nam: x\n")
-    problems = await subject.reload()
-    assert any(problem.startswith(f"{file}:3: routes[0].nam: unknown key") for problem in problems)
-    assert subject.current is before
-    assert applied == []
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (MissingPart("opa", "build it"), "opa is missing"),
-        (ConfigError((ConfigProblem("f", 3, "policy", "bad", "mend it"),)), "f:3: policy: bad (fix: mend it)"),
-    ],
-)
-async def test_what_cannot_be_applied_changes_nothing(place, error, said):
-    async def refuse(_config):
-        raise error
-
-    file, subject, _ = await live(place, refuse)
-    before = subject.current
-    file.write_text("environment: prod\n")
-    assert said in (await subject.reload())[0]
-    assert subject.current is before
-
-
-async def test_what_takes_a_restart_is_refused(place):
-    file, subject, applied = await live(place)
-    file.write_text("server: {workers: 2}\n")
-    (problem,) = await subject.reload()
-    assert problem == f"{file}: server.workers: this takes a restart (fix: restart, or undo it)"
-    assert applied == []
-    assert needs_restart(subject.current, subject.current) == ()
-
-
-async def test_reloads_come_one_after_the_other(place):
-    running = 0
-
-    async def slow(_config):
-        nonlocal running
-        running += 1
-        assert running == 1
-        await asyncio.sleep(0)
-        running -= 1
-
-    _, subject, _ = await live(place, slow)
-    assert await asyncio.gather(subject.reload(), subject.reload(), subject.reload()) == [[], [], []]
+def test_what_takes_a_restart():
+    old = load_text("server: {workers: 1}\nenvironment: prod\n")
+    assert needs_restart(old, load_text("environment: staging\n")) == ()
+    assert needs_restart(old, load_text("server: {workers: 2, drain: 1s}\n")) == ("server.workers", "server.drain")
