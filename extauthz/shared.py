@@ -10,9 +10,9 @@ import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from extauthz.config import Config, load_text
+from extauthz.config import Config, load_text, yaml_file
 from extauthz.errors import ConfigError, ConfigProblem
 from extauthz.generation import Generation
 from extauthz.policy import loader, projection
@@ -21,8 +21,6 @@ from extauthz.policy.opa_process import OpaProcess
 
 if TYPE_CHECKING:
     from extauthz.clock import Clock
-
-_MAX_CONFIG: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +125,7 @@ class SharedParts:
 
 def _read(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_CONFIG + 1)
-    except OSError as error:
-        problem = ConfigProblem(str(file), 0, "", f"cannot be read: {error.strerror}", "check path and rights")
-        raise ConfigError((problem,)) from None
-    try:
-        return content.decode()
+        return yaml_file.read(file).decode()
     except UnicodeDecodeError:
         raise ConfigError((ConfigProblem(str(file), 0, "", "is not UTF-8", "save it as UTF-8"),)) from None
 

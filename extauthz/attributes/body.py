@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from extauthz.attributes import strict_json
-from extauthz.attributes.strict_json import MISSING, Document, NotStrict
+from extauthz import strict_json
 from extauthz.model import Deny, deny
+from extauthz.strict_json import MISSING, Document, NotStrict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,13 +17,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from extauthz.attributes import strict_json
-from extauthz.attributes.cache import SegmentedCache
-from extauthz.attributes.strict_json import MISSING, NotStrict, Pointer
+from extauthz import strict_json
 from extauthz.attributes.template import Call, Template
 from extauthz.attributes.values import Unfit, from_json
 from extauthz.errors import OutboundError, SourceFault
+from extauthz.lru import SegmentedLru
 from extauthz.model import Deny, deny
+from extauthz.strict_json import MISSING, NotStrict, Pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,14 +66,14 @@ class HttpService:
     waited: Waited
     bearer: str = field(default="", repr=False)
     template: Template = field(init=False)
-    _cache: SegmentedCache[Call, Answer] = field(init=False)
+    _cache: SegmentedLru[Call, Answer] = field(init=False)
     _flights: dict[Call, asyncio.Task[Answer | SourceFault]] = field(default_factory=dict, init=False)
     _fields: tuple[tuple[str, Pointer, Callable[[Any], Any]], ...] = field(init=False)
     _headers: dict[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.template = Template(self.settings)
-        self._cache = SegmentedCache(self.settings.max_entries)
+        self._cache = SegmentedLru(self.settings.max_entries)
         self._fields = tuple(
             (name, Pointer(rule.source), from_json(rule)) for name, rule in self.settings.fields.items()
         )

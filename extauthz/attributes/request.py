@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from extauthz.attributes import body as bodies
-from extauthz.attributes.strict_json import MISSING, NotStrict, Pointer
 from extauthz.attributes.values import Unfit, from_json, from_text
 from extauthz.errors import ExtauthzError
 from extauthz.model import Deny, deny
+from extauthz.strict_json import MISSING, NotStrict, Pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from extauthz.attributes.strict_json import Document
     from extauthz.model import Deny, Request, Subject, Workload
+    from extauthz.strict_json import Document
 
 
 @dataclass(slots=True, eq=False)

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from extauthz.authn.lru import SegmentedLru
-from extauthz.authn.strict_json import parse_object
+from extauthz.authn.json_object import parse_object
+from extauthz.lru import SegmentedLru
 from extauthz.model import Deny, deny
 
 MAX_TOKEN: Final = 8 * 1024
@@ -83,7 +83,7 @@ class Unverified:
     signature: bytes
 
 
-_headers: Final[SegmentedLru[Header]] = SegmentedLru(512)
+_headers: Final[SegmentedLru[bytes, Header]] = SegmentedLru(512)
 """Accepted headers by their encoded bytes: an issuer's tokens share theirs, and the same bytes always mean the same."""
 
 

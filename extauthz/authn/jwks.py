@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.authn import jwk
-from extauthz.authn.strict_json import parse_object
+from extauthz.authn.json_object import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

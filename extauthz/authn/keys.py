@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.authn import jwks
 from extauthz.authn.files import WatchedFile, file_error
-from extauthz.authn.strict_json import parse_object
+from extauthz.authn.json_object import parse_object
 from extauthz.errors import ConfigError, ConfigProblem, OutboundError
 from extauthz.outbound import origin
 from extauthz.tasks import Tasks

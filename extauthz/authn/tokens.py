@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.authn import binding, jose
 from extauthz.authn.claims import Accepted, accept
-from extauthz.authn.lru import SegmentedLru
 from extauthz.authn.settings import VerifierSettings
 from extauthz.errors import ConfigError, ConfigProblem
+from extauthz.lru import SegmentedLru
 from extauthz.model import Deny, Subject, Workload, deny
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ class TokenVerifier:
                 )
             names.add(issuer.name)
             self._by_iss[issuer.issuer] = (issuer, keys.source(issuer.name))
-        self._good: SegmentedLru[_Good] = SegmentedLru(self._settings.cache_entries)
+        self._good: SegmentedLru[bytes, _Good] = SegmentedLru(self._settings.cache_entries)
         # Apart from the good ones: no amount of garbage can push a good entry out.
-        self._forged: SegmentedLru[_Forged] = SegmentedLru(self._settings.refused_entries)
+        self._forged: SegmentedLru[bytes, _Forged] = SegmentedLru(self._settings.refused_entries)
 
     @property
     def entries(self) -> int:
@@ -116,12 +116,12 @@ class TokenVerifier:
         if good is None:
             return self._known_forgery(key)
         if good.source.current() is not good.keys:  # 1
-            self._good.drop(key)
+            self._good.discard(key)
             return None
         now = self._clock.now()
         accepted = good.accepted
         if now >= accepted.expires:  # 2
-            self._good.drop(key)
+            self._good.discard(key)
             return _EXPIRED
         if now < accepted.not_before:  # 2
             return _EARLY
@@ -230,7 +230,7 @@ class TokenVerifier:
             return None
         if forged.source.current() is forged.keys and self._clock.monotonic() < forged.until:
             return _FORGED
-        self._forged.drop(key)
+        self._forged.discard(key)
         return None
 
 

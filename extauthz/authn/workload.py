@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.authn import spiffe, x509_svid, xfcc
-from extauthz.authn.lru import SegmentedLru
 from extauthz.authn.trust import TrustBundle
+from extauthz.lru import SegmentedLru
 from extauthz.model import Deny, Subject, Workload, deny
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class WorkloadVerifier:
             for name, domain in settings.trust_domains.items()
             if domain.trust_bundle is not None
         }
-        self._cache: SegmentedLru[_Known | Deny] = SegmentedLru(settings.cache_entries)
+        self._cache: SegmentedLru[bytes, _Known | Deny] = SegmentedLru(settings.cache_entries)
 
     def reload(self) -> bool:
         """Look at the trust bundles once; True when one changed."""
@@ -134,7 +134,7 @@ class WorkloadVerifier:
         fresh = self._examine(request)
         # A chain's refusal depends on time and bundle, so it is asked again; the other refusals are for good.
         if isinstance(fresh, Deny) and fresh.code == "transport.certificate_untrusted":
-            self._cache.drop(key)
+            self._cache.discard(key)
         else:
             self._cache.put(key, fresh)
         return fresh

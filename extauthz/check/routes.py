@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from extauthz.attributes.settings import AttributeUse  # noqa: TC001 - pydantic reads it at run time
-from extauthz.authn.settings import TokenRule  # noqa: TC001 - pydantic reads it at run time
+from extauthz.authn.settings import TokenRule, WorkloadPattern  # noqa: TC001 - pydantic reads it at run time
 from extauthz.settings import Duration, Settings
 
 VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
@@ -89,7 +89,7 @@ class RouteSettings(Settings):
     """What happens when no decision can be made. `open` is not available yet and is refused."""
     public: bool = False
     """True: callers need no workload identity (a client at the edge). A presented one is still verified."""
-    workloads: tuple[str, ...] = ()
+    workloads: tuple[WorkloadPattern, ...] = ()
     """SPIFFE IDs that may call; `*` covers one path segment. Empty with `public: false` refuses everyone."""
     credential: Literal["jwt", "workload", "none"] = "jwt"
     """`jwt`: a bearer token by `token`; `workload`: the peer certificate is the credential; `none`: anonymous."""

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.errors import EngineFault
+from extauthz.lru import SegmentedLru
 from extauthz.model import Allow
 from extauthz.policy.engine import Evaluation, Query
-from extauthz.policy.slru import SegmentedLru
 from extauthz.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class CachedEngine:
         self._clock = clock
         self._epoch = epoch
         self._cap = cap
-        self._kept: SegmentedLru[_Kept] = SegmentedLru(settings.max_entries)
+        self._kept: SegmentedLru[bytes, _Kept] = SegmentedLru(settings.max_entries)
         self._flights: dict[bytes, _Flight] = {}
         self._prefixes: dict[str, hashlib.blake2b] = {}
         self._prefixes_for: tuple[str, int] = ("", -1)

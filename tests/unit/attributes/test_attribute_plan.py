@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from extauthz.attributes.cache import SegmentedCache
 from extauthz.attributes.plan import AttributePlan, build_plan
 from extauthz.attributes.registry import Sources, build_sources, outbound_urls
 from extauthz.attributes.settings import AttributesSettings, AttributeUse
@@ -280,31 +279,3 @@ def test_a_token_file_that_is_not_there(tmp_path: Any) -> None:
 def test_origins_that_are_called() -> None:
     config = settings(STATIC, HTTP, HTTP | {"name": "again"}, HTTP | {"name": "c", "url": "http://[::1]:8080/x?y=/"})
     assert outbound_urls(config) == ("https://pip.example", "http://[::1]:8080")
-
-
-def test_segmented_cache() -> None:
-    cache: SegmentedCache[int, str] = SegmentedCache(5)
-    cache.put(0, "hot")
-    assert cache.get(0) == "hot"
-    for number in range(1, 50):
-        cache.put(number, str(number))
-    assert len(cache) == 5
-    assert cache.get(0) == "hot"
-    assert cache.get(1) is None
-    assert cache.get(49) == "49"
-    cache.put(0, "new")
-    assert cache.get(0) == "new"
-    cache.discard(0)
-    assert cache.get(0) is None
-    for number in range(100, 140):
-        cache.put(number, "x")
-        assert cache.get(number) == "x"
-    assert len(cache) == 5
-
-
-def test_a_cache_of_one() -> None:
-    cache: SegmentedCache[str, int] = SegmentedCache(1)
-    cache.put("a", 1)
-    assert cache.get("a") == 1
-    cache.put("b", 2)
-    assert (cache.get("a"), cache.get("b"), len(cache)) == (None, 2, 1)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from extauthz import strict_json
 from extauthz.attributes import body as bodies
-from extauthz.attributes import strict_json
 from extauthz.attributes.settings import AttributesSettings
 from extauthz.codes import CODES
 from extauthz.model import Deny
@@ -198,14 +198,14 @@ def test_the_body_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         parsed.append(body)
         return parse(body, **bounds)
 
-    monkeypatch.setattr("extauthz.attributes.strict_json.parse", counting)
+    monkeypatch.setattr("extauthz.strict_json.parse", counting)
     got = collect({"a": "body:/a", "b": "body:/b"}, body=b'{"a": "1", "b": "2"}')
     assert got == {"a": "1", "b": "2"}
     assert len(parsed) == 1
 
 
 def test_a_route_without_body_fields_never_reads_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extauthz.attributes.strict_json.parse", None)
+    monkeypatch.setattr("extauthz.strict_json.parse", None)
     assert collect({"a": "header:x-a"}, body=b"{", headers=JSON | {"x-a": "1"}) == {"a": "1"}
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from extauthz.authn import jose, jwks, strict_json
+from extauthz.authn import jose, json_object, jwks
 from extauthz.authn.extract import bearer
 from extauthz.authn.tokens import Verified
 from extauthz.model import Deny
@@ -56,7 +56,7 @@ def test_decoded_base64url_encodes_to_itself(encoded: bytes) -> None:
 @given(JSON | st.dictionaries(st.text(max_size=6), JSON, max_size=5))
 def test_strict_json_agrees_with_json(value: Any) -> None:
     raw = json.dumps(value).encode()
-    found = strict_json.parse_object(raw, max_depth=64, max_values=1000)
+    found = json_object.parse_object(raw, max_depth=64, max_values=1000)
     if found is not None:
         assert found == value == json.loads(raw)
         json.dumps(found, ensure_ascii=False).encode()
@@ -66,7 +66,7 @@ def test_strict_json_agrees_with_json(value: Any) -> None:
 @example(b'{"a":1e400}')
 @example(b'{"a":' * 40)
 def test_any_bytes_are_an_object_or_refused(raw: bytes) -> None:
-    found = strict_json.parse_object(raw, max_depth=6, max_values=100)
+    found = json_object.parse_object(raw, max_depth=6, max_values=100)
     assert found is None or found == json.loads(raw)
 
 
@@ -85,7 +85,7 @@ def test_any_bytes_are_an_object_or_refused(raw: bytes) -> None:
     ],
 )
 def test_bounds_of_strict_json(raw: bytes, found: Any) -> None:
-    assert strict_json.parse_object(raw, max_depth=3, max_values=8) == found
+    assert json_object.parse_object(raw, max_depth=3, max_values=8) == found
 
 
 @given(st.text(max_size=60) | st.builds("{} {}".format, st.sampled_from(["Bearer", "bearer", "B"]), st.text()))

@@ -166,6 +166,13 @@ def test_a_malformed_match_is_refused(match: dict[str, Any]) -> None:
         a_route("bad", **match)
 
 
+@pytest.mark.parametrize("pattern", ["*", "spiffe://bank.example/env/prod/**", "spiffe://bank.example/a/../b", ""])
+def test_a_workload_pattern_that_could_match_nobody_is_refused(pattern: str) -> None:
+    good = a_route("r").model_dump(exclude={"cache_ttl"})
+    with pytest.raises(ValidationError, match="a SPIFFE ID is expected"):
+        RouteSettings.model_validate(good | {"workloads": [pattern]})
+
+
 def test_resource_id_names_path_variables_only() -> None:
     with pytest.raises(ValidationError, match="unknown path variables: nobody"):
         RouteSettings.model_validate(

@@ -3,15 +3,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.policy.slru import SegmentedLru
+from extauthz.lru import SegmentedLru
 
 
 def key(name: object) -> bytes:
     return str(name).encode()
 
 
-def warmed(size: int, hot: int) -> SegmentedLru[int]:
-    cache: SegmentedLru[int] = SegmentedLru(size)
+def warmed(size: int, hot: int) -> SegmentedLru[bytes, int]:
+    cache: SegmentedLru[bytes, int] = SegmentedLru(size)
     for number in range(hot):
         cache.put(key(f"hot{number}"), number)
         for _ in range(5):
@@ -19,7 +19,7 @@ def warmed(size: int, hot: int) -> SegmentedLru[int]:
     return cache
 
 
-def hot_left(cache: SegmentedLru[int], hot: int) -> int:
+def hot_left(cache: SegmentedLru[bytes, int], hot: int) -> int:
     return sum(cache.get(key(f"hot{number}")) is not None for number in range(hot))
 
 
@@ -62,7 +62,7 @@ def test_a_new_value_replaces_the_old_one_in_place():
 
 @given(st.integers(1, 12), st.lists(st.tuples(st.sampled_from("pgd"), st.integers(0, 20)), max_size=200))
 def test_it_is_bounded_and_gives_back_only_what_was_put(size, steps):
-    cache: SegmentedLru[int] = SegmentedLru(size)
+    cache: SegmentedLru[bytes, int] = SegmentedLru(size)
     put: dict[int, int] = {}
     for count, (step, name) in enumerate(steps):
         if step == "p":
@@ -74,3 +74,38 @@ def test_it_is_bounded_and_gives_back_only_what_was_put(size, steps):
         else:
             assert cache.get(key(name)) in {None, put.get(name)}
         assert len(cache) <= size
+
+
+@given(st.integers(0, 12), st.lists(st.tuples(st.sampled_from("gpd"), st.integers(0, 20)), max_size=200))
+def test_bounded_and_never_wrong(limit: int, steps: list[tuple[str, int]]) -> None:
+    cache: SegmentedLru[bytes, int] = SegmentedLru(limit)
+    latest: dict[bytes, int] = {}
+    for turn, (step, number) in enumerate(steps, 1):
+        key = bytes([number])
+        if step == "p":
+            cache.put(key, turn)
+            latest[key] = turn
+        elif step == "d":
+            cache.discard(key)
+            latest.pop(key, None)
+        else:
+            assert cache.get(key) in (None, latest.get(key))
+        assert len(cache) <= limit
+
+
+def test_a_cache_of_one() -> None:
+    cache: SegmentedLru[str, int] = SegmentedLru(1)
+    cache.put("a", 1)
+    assert cache.get("a") == 1
+    cache.put("b", 2)
+    assert (cache.get("a"), cache.get("b"), len(cache)) == (None, 2, 1)
+
+
+def test_a_replaced_entry_stays_hot() -> None:
+    cache: SegmentedLru[bytes, int] = SegmentedLru(10)
+    cache.put(b"a", 1)
+    cache.get(b"a")
+    cache.put(b"a", 2)
+    for number in range(100):
+        cache.put(number.to_bytes(4), number)
+    assert cache.get(b"a") == 2

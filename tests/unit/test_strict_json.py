@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.attributes.strict_json import MISSING, NotStrict, Pointer, fits, parse
+from extauthz.strict_json import MISSING, NotStrict, Pointer, fits, parse
 
 
 def read(body: bytes, max_bytes: int = 10_000, max_depth: int = 16) -> object:

@@ -16,6 +16,7 @@ PROBATION_SHARE: Final = 5
 STEPS_PER_PLACE: Final = 10
 MAX_COUNT: Final = 255
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
@@ -28,14 +29,16 @@ class _Entry(Generic[Value]):
         self.age = age
 
 
-class SegmentedLru(Generic[Value]):
-    """Not thread-safe; constant time for everything."""
+class SegmentedLru(Generic[Key, Value]):
+    """At most `size` entries (0: none is ever kept). Not thread-safe; constant time for everything; no value is None."""
+
+    __slots__ = ("_age", "_probation", "_protected", "_protected_size", "_size", "_steps", "_steps_left", "evicted")
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._protected_size = size - max(1, size // PROBATION_SHARE)
-        self._probation: OrderedDict[bytes, _Entry[Value]] = OrderedDict()
-        self._protected: OrderedDict[bytes, _Entry[Value]] = OrderedDict()
+        self._probation: OrderedDict[Key, _Entry[Value]] = OrderedDict()
+        self._protected: OrderedDict[Key, _Entry[Value]] = OrderedDict()
         self._steps_left = self._steps = size * STEPS_PER_PLACE
         self._age = 0
         self.evicted = 0
@@ -43,7 +46,7 @@ class SegmentedLru(Generic[Value]):
     def __len__(self) -> int:
         return len(self._probation) + len(self._protected)
 
-    def get(self, key: bytes) -> Value | None:
+    def get(self, key: Key) -> Value | None:
         self._steps_left -= 1
         if not self._steps_left:
             self._steps_left = self._steps
@@ -60,17 +63,19 @@ class SegmentedLru(Generic[Value]):
         self._promote(key, entry)
         return entry.value
 
-    def put(self, key: bytes, value: Value) -> None:
+    def put(self, key: Key, value: Value) -> None:
         """A key that is there already keeps its place and its count."""
         entry = self._protected.get(key) or self._probation.get(key)
         if entry is not None:
             entry.value = value
             return
         if len(self) >= self._size:
+            if not self._size:
+                return
             self._evict()
         self._probation[key] = _Entry(value, self._age)
 
-    def discard(self, key: bytes) -> None:
+    def discard(self, key: Key) -> None:
         if self._protected.pop(key, None) is None:
             self._probation.pop(key, None)
 
@@ -89,7 +94,7 @@ class SegmentedLru(Generic[Value]):
             entry.age = self._age
         return entry.count
 
-    def _promote(self, key: bytes, entry: _Entry[Value]) -> None:
+    def _promote(self, key: Key, entry: _Entry[Value]) -> None:
         if self._protected and len(self._protected) >= self._protected_size:
             oldest = next(iter(self._protected))
             champion = self._protected[oldest]
