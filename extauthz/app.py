@@ -163,7 +163,8 @@ class Application:
         config = await asyncio.to_thread(generation.config)
         tasks = Tasks()
         urls = [url for issuer in config.issuers for url in issuer.outbound_urls]
-        outbound = Outbound([*urls, *outbound_urls(config.attributes)])
+        verify = await asyncio.to_thread(config.outbound.verify)
+        outbound = Outbound([*urls, *outbound_urls(config.attributes)], verify=verify)
         revocations = Revocations(config.revocation)
         workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations)
         keys = KeyStore(config.issuers, outbound, clock)

@@ -16,17 +16,39 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path  # noqa: TC003 - pydantic resolves the annotation when the class is made
 from typing import TYPE_CHECKING
 
 import httpx
 
-from extauthz.errors import OutboundError
+from extauthz.errors import ConfigError, ConfigProblem, OutboundError
+from extauthz.settings import Settings
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable, Mapping
+
+
+class OutboundSettings(Settings):
+    """How the server trusts those that it calls itself: token issuers and attribute sources."""
+
+    trust_bundle: Path | None = None
+    """PEM file with the authorities that vouch for them over https, instead of the public ones; for a private CA."""
+
+    def verify(self) -> ssl.SSLContext | bool:
+        """What `Outbound` takes; reads the file. Raises ConfigError."""
+        if self.trust_bundle is None:
+            return True
+        try:
+            return ssl.create_default_context(cafile=str(self.trust_bundle))
+        except (OSError, ssl.SSLError) as error:
+            problem = f"holds no certificates that can be read: {getattr(error, 'strerror', '') or error}"
+            remedy = "name a PEM file with at least one certificate authority"
+            raise ConfigError(
+                (ConfigProblem(str(self.trust_bundle), 0, "outbound.trust_bundle", problem, remedy),)
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr
 from extauthz.attributes.settings import AttributesSettings
 from extauthz.authn.settings import IssuerSettings, RevocationSettings, VerifierSettings, WorkloadSettings
 from extauthz.check.routes import RouteSettings  # noqa: TC001 - pydantic reads it at run time
+from extauthz.outbound import OutboundSettings
 from extauthz.policy.settings import PolicySettings
 from extauthz.settings import Settings
 from extauthz.telemetry.settings import TelemetrySettings
@@ -37,6 +38,8 @@ class Config(Settings):
     """Which calling workloads are known."""
     issuers: tuple[IssuerSettings, ...] = ()
     """Token issuers that routes may name."""
+    outbound: OutboundSettings = OutboundSettings()
+    """Whom the server trusts when it calls others itself."""
     revocation: RevocationSettings = RevocationSettings()
     """What has been revoked before its time."""
     verifier: VerifierSettings = VerifierSettings()
