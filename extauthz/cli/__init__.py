@@ -9,6 +9,7 @@ import typer
 from extauthz import __version__
 from extauthz.cli.config import app as config
 from extauthz.cli.demo import demo
+from extauthz.cli.policy import app as policy
 from extauthz.cli.serve import serve
 from extauthz.errors import ConfigError, MissingPart
 
@@ -16,6 +17,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 app.command("serve")(serve)
 app.add_typer(config, name="config")
 app.command("demo")(demo)
+app.add_typer(policy, name="policy")
 
 
 def _version(wanted: bool) -> None:
