@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extauthz.config import Config, load_text, yaml_file
+from extauthz import strict_yaml
+from extauthz.config import Config, load_text
 from extauthz.errors import ConfigError, ConfigProblem
 from extauthz.generation import Generation
 from extauthz.policy import loader, projection
@@ -125,7 +126,7 @@ class SharedParts:
 
 def _read(file: Path) -> str:
     try:
-        return yaml_file.read(file).decode()
+        return strict_yaml.read(file).decode()
     except UnicodeDecodeError:
         raise ConfigError((ConfigProblem(str(file), 0, "", "is not UTF-8", "save it as UTF-8"),)) from None
 

@@ -1,7 +1,7 @@
 """A configuration file in, one frozen `Config` out, or every problem in it.
 
     1  read      a regular file, at most 1 MiB
-    2  parse     strict YAML → tree with lines (`yaml_file`)
+    2  parse     strict YAML → tree with lines (`strict_yaml`)
     3  validate  the settings classes, strictly: no text becomes a number, no number a boolean
     4  resolve   relative paths are relative to the file's directory
     5  check     combinations that are impossible or unsafe (`checks`)
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from extauthz.config import yaml_file
+from extauthz import strict_yaml
 from extauthz.config.checks import findings, suggest
 from extauthz.config.files import resolved
 from extauthz.config.model import Config
@@ -50,7 +50,7 @@ def shape() -> Shape:
 
 def load(path: Path) -> Config:
     """The configuration of a file. Raises ConfigError with every problem."""
-    return _accepted(_examined(yaml_file.read(path), str(path))[1])  # 1
+    return _accepted(_examined(strict_yaml.read(path), str(path))[1])  # 1
 
 
 def load_text(text: str, file: str = "extauthz.yaml") -> Config:
@@ -61,7 +61,7 @@ def load_text(text: str, file: str = "extauthz.yaml") -> Config:
 def inspect(path: Path) -> Report:
     """Steps 1–5 without raising, and advice; looks at the files that the configuration names."""
     try:
-        data = yaml_file.read(path)  # 1
+        data = strict_yaml.read(path)  # 1
     except ConfigError as error:
         return Report(str(path), None, error.problems)
     return inspect_bytes(data, str(path))
@@ -80,7 +80,7 @@ def inspect_bytes(data: bytes, file: str) -> Report:
 
 def _examined(data: bytes, file: str) -> tuple[Translator, Report]:
     """Steps 2–5. Raises ConfigError for the first of them that finds problems, except 5, which reports."""
-    tree = yaml_file.parse(data, file)  # 2
+    tree = strict_yaml.parse(data, file)  # 2
     config = resolved(validate(tree), Path(file).absolute().parent)  # 3, 4
     config.bind(file=file, digest=tree.digest)
     translator = Translator(tree, shape)
@@ -88,7 +88,7 @@ def _examined(data: bytes, file: str) -> tuple[Translator, Report]:
     return translator, Report(file, None if problems else config, problems)
 
 
-def validate(tree: yaml_file.Tree) -> Config:
+def validate(tree: strict_yaml.Tree) -> Config:
     """The tree as a `Config`. Raises ConfigError."""
     try:
         config = Config.model_validate_json(json.dumps(tree.root.plain()), strict=True)

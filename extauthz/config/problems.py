@@ -12,8 +12,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from extauthz.config.words import seconds, size
-from extauthz.config.yaml_file import MAX_PROBLEMS, Node, Tree, dotted, looks_secret
 from extauthz.errors import ConfigProblem
+from extauthz.strict_yaml import MAX_PROBLEMS, Node, Tree, dotted, looks_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

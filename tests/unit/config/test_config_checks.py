@@ -9,8 +9,8 @@ import pytest
 from extauthz.config import inspect, load_text
 from extauthz.config.checks.rule import Registry, advice, error
 from extauthz.config.loader import validate
-from extauthz.config.yaml_file import parse
 from extauthz.errors import ConfigError
+from extauthz.strict_yaml import parse
 
 from .conftest import GATEWAY, REMOVE
 

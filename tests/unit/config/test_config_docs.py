@@ -11,7 +11,7 @@ import pytest
 from extauthz.config import Config, inspect, load
 from extauthz.config.loader import shape
 from extauthz.config.reference import BEGIN, reference, schema_text, with_reference, write
-from extauthz.config.yaml_file import parse
+from extauthz.strict_yaml import parse
 
 DOCS = Path(__file__).parents[3] / "docs"
 EXAMPLE = DOCS / "extauthz.example.yaml"

@@ -127,7 +127,7 @@ def dotted(location: Sequence[str | int]) -> str:
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a configuration file. Raises ConfigError."""
+    """The bytes of a file. Raises ConfigError."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise _refusal(str(path), 0, "this is not a regular file", "name the YAML file itself")
@@ -138,8 +138,11 @@ def read(path: Path) -> bytes:
         raise _refusal(str(path), 0, f"cannot be read: {reason}", "check path and permissions") from None
 
 
-def parse(data: bytes, file: str) -> Tree:
-    """Raises ConfigError with every problem that can be told apart, never anything else."""
+def parse(data: bytes, file: str, *, remedy: str = "start with `version: 1`") -> Tree:
+    """Raises ConfigError with every problem that can be told apart, never anything else.
+
+    `remedy` is what to do when the file holds no mapping.
+    """
     builder = _Builder(file)
     _feed(builder, _decoded(data, file))
     if builder.problems:
@@ -148,7 +151,7 @@ def parse(data: bytes, file: str) -> Tree:
     if root.value is None:
         root = Node(1, {})
     if not isinstance(root.value, dict):
-        raise _refusal(file, root.line, "a mapping of settings is expected", "start with `version: 1`")
+        raise _refusal(file, root.line, "a mapping of settings is expected", remedy)
     return Tree(file, root, hashlib.sha256(data).hexdigest())
 
 

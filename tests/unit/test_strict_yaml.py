@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from extauthz.config import yaml_file
-from extauthz.config.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_NODES, dotted, looks_secret, parse, read
+from extauthz import strict_yaml
 from extauthz.errors import ConfigError
+from extauthz.strict_yaml import MAX_BYTES, MAX_DEPTH, MAX_NODES, dotted, looks_secret, parse, read
 
 
 def plain(text: str):
@@ -206,5 +206,5 @@ def test_leaks_of_the_parser_are_refusals(monkeypatch):
     def leak(*_args, **_keywords):
         raise IndexError
 
-    monkeypatch.setattr(yaml_file.yaml, "parse", leak)
+    monkeypatch.setattr(strict_yaml.yaml, "parse", leak)
     assert "not YAML" in refused("a: 1")[0].message
