@@ -12,7 +12,7 @@ import yaml
 
 from extauthz.clock import Clock, SystemClock
 from extauthz.demo import routes
-from extauthz.demo.dev_ca import DevCa, Identity
+from extauthz.demo.dev_ca import SVID_LIFETIME, DevCa, Identity
 from extauthz.demo.files import render, shared, write_private
 from extauthz.demo.layout import LOOPBACK, Layout, ZoneLayout
 from extauthz.demo.tokens import Mint, new_key
@@ -35,14 +35,18 @@ class Credentials:
     """By zone name."""
     client_secrets: dict[str, str] = field(default_factory=dict)
     """By zone name: how a zone's service proves itself to the token issuer."""
+    lifetime: float = SVID_LIFETIME
+    """Of certificates, in seconds."""
 
 
-def issue(layout: Layout, clock: Clock | None = None) -> Credentials:
-    """A certificate authority, a token key, and an SVID for every zone."""
+def issue(
+    layout: Layout, clock: Clock | None = None, ca: DevCa | None = None, lifetime: float = SVID_LIFETIME
+) -> Credentials:
+    """A certificate authority (unless one is given), a token key, and an SVID for every zone; `lifetime` in seconds."""
     clock = clock or SystemClock()
-    made = Credentials(DevCa(TRUST_DOMAIN, clock), Mint(layout.issuer, new_key(), clock))
+    made = Credentials(ca or DevCa(TRUST_DOMAIN, clock), Mint(layout.issuer, new_key(), clock), lifetime=lifetime)
     for zone in ZONES:
-        made.svids[zone.name] = made.ca.svid(zone.id)
+        made.svids[zone.name] = made.ca.svid(zone.id, lifetime=lifetime)
         made.client_secrets[zone.name] = secrets.token_urlsafe(32)
     return made
 
@@ -50,24 +54,24 @@ def issue(layout: Layout, clock: Clock | None = None) -> Credentials:
 def write(layout: Layout, made: Credentials) -> None:
     """Everything, below `layout.root`."""
     for place in layout.zones.values():
-        _write_secrets(place, made)
+        write_secrets(place, made)
         template = (shared("envoy") / f"{place.zone.kind}.yaml").read_text()
         write_private(place.root / "envoy.yaml", render(template, envoy_values(layout, place)).encode())
-        _write_yaml(place.root / "extauthz.yaml", extauthz_settings(layout, place.zone))
+        write_yaml(place.root / "extauthz.yaml", extauthz_settings(layout, place.zone))
     for zone in SERVICES:
-        _write_json(layout.zone(zone).root / "service.json", _service_settings(layout, zone, made))
+        write_json(layout.zone(zone).root / "service.json", service_settings(layout, zone, made))
     write_private(layout.root / "issuer.key", made.mint.private_key)
-    _write_json(layout.root / "issuer.json", _issuer_settings(layout, made))
-    _write_json(layout.root / "catalogue.json", {"listen": f"{LOOPBACK}:{layout.catalogue_port}"})
+    write_json(layout.root / "issuer.json", issuer_settings(layout, made))
+    write_json(layout.root / "catalogue.json", {"listen": f"{LOOPBACK}:{layout.catalogue_port}"})
     write_private(layout.root / "ca.pem", made.ca.trust_bundle)
 
 
-def _write_secrets(place: ZoneLayout, made: Credentials) -> None:
+def write_secrets(place: ZoneLayout, made: Credentials) -> None:
     made.svids[place.zone.name].write(place.secrets, "svid")
     write_private(place.secrets / f"{TRUST_DOMAIN}.pem", made.ca.trust_bundle)
     names = ["svid", "trust_bundle"]
     if place.zone is EDGE:
-        made.ca.server(EDGE.host).write(place.secrets, "server")
+        made.ca.server(EDGE.host, lifetime=made.lifetime).write(place.secrets, "server")
         names.append("server")
     for name in names:
         template = (shared("envoy") / "sds" / f"{name}.yaml").read_text()
@@ -128,7 +132,7 @@ def extauthz_settings(layout: Layout, zone: Zone) -> dict[str, Any]:
     }
 
 
-def _service_settings(layout: Layout, zone: Zone, made: Credentials) -> dict[str, Any]:
+def service_settings(layout: Layout, zone: Zone, made: Credentials) -> dict[str, Any]:
     place = layout.zone(zone)
     settings: dict[str, Any] = {"listen": f"unix://{place.socket('service')}"}
     if zone.next:
@@ -144,7 +148,7 @@ def _service_settings(layout: Layout, zone: Zone, made: Credentials) -> dict[str
     return settings
 
 
-def _issuer_settings(layout: Layout, made: Credentials) -> dict[str, Any]:
+def issuer_settings(layout: Layout, made: Credentials) -> dict[str, Any]:
     clients = [
         {
             "id": zone.id,
@@ -165,10 +169,10 @@ def _issuer_settings(layout: Layout, made: Credentials) -> dict[str, Any]:
     }
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     write_private(path, json.dumps(value, indent=2).encode())
 
 
-def _write_yaml(path: Path, value: Any) -> None:
+def write_yaml(path: Path, value: Any) -> None:
     copied = json.loads(json.dumps(value))  # shared parts would become aliases, which extauthz.yaml does not take
     write_private(path, yaml.safe_dump(copied, sort_keys=False).encode())

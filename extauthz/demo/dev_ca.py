@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from extauthz.clock import Clock, SystemClock
 from extauthz.demo.files import write_private
+from extauthz.errors import ExtauthzError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,10 +58,16 @@ def thumbprint(certificate: x509.Certificate) -> str:
 class DevCa:
     """The authority of one trust domain."""
 
-    def __init__(self, trust_domain: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self, trust_domain: str, clock: Clock | None = None, *, kept: tuple[bytes, bytes] | None = None
+    ) -> None:
+        """`kept`: trust bundle and private key (PEM) of an authority that goes on."""
         self._clock = clock or SystemClock()
-        self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"{trust_domain} development")])
+        if kept is not None:
+            self._certificate, self._key = x509.load_pem_x509_certificate(kept[0]), _private(kept[1])
+            return
+        self._key = ec.generate_private_key(ec.SECP256R1())
         now = self._clock.now()
         self._certificate = (
             _builder(now - _BACKDATED, now + _CA_LIFETIME, self._name, self._name, self._key)
@@ -70,6 +82,16 @@ class DevCa:
     def trust_bundle(self) -> bytes:
         """PEM."""
         return self._certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def private_key(self) -> bytes:
+        """PKCS#8 PEM."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    @property
+    def ends(self) -> float:
+        """When the authority's certificate expires, in seconds since the epoch."""
+        return self._certificate.not_valid_after_utc.timestamp()
 
     def svid(
         self, *spiffe_ids: str, lifetime: float = SVID_LIFETIME, usages: Sequence[x509.ObjectIdentifier] = ()
@@ -105,6 +127,13 @@ class DevCa:
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
             thumbprint(certificate),
         )
+
+
+def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(pem, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ExtauthzError("the development authority's key is not an EC key")
+    return key
 
 
 def _builder(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from extauthz.demo.dev_ca import Identity
-    from extauthz.demo.platform import Platform
+    from extauthz.demo.stage import Stage
     from extauthz.demo.tokens import Mint
 
 TIMEOUT: Final = 15.0
@@ -43,7 +43,7 @@ class Answer:
 class Lab:
     """Builds requests against a running platform. One object a run; `close` it."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Stage) -> None:
         self.platform = platform
         self._chance = random.SystemRandom()
         self._edge = httpx.AsyncClient(verify=self._trust(), timeout=TIMEOUT, trust_env=False, http2=False)

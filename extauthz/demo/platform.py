@@ -22,7 +22,7 @@ from extauthz.demo import config_files, processes
 from extauthz.demo.layout import Layout, ZoneLayout, plan, short_folder
 from extauthz.demo.probes import answers, http_ok, until_ready
 from extauthz.demo.processes import Part
-from extauthz.errors import MissingPart
+from extauthz.errors import ExtauthzError, MissingPart
 from extauthz.policy.native import find_tool
 
 if TYPE_CHECKING:
@@ -100,6 +100,26 @@ class Platform:
         """Start a part that has ended, and wait until it is ready."""
         self.parts[name].start()
         await self.ready(name)
+
+    async def kill(self, name: str) -> None:
+        await asyncio.to_thread(self.parts[name].kill)
+
+    async def kill_opa(self, zone: Zone) -> None:
+        processes.send(self._opa(zone), signal.SIGKILL)
+
+    async def revive_opa(self, zone: Zone) -> None:
+        """The zone's authorization server starts another one by itself."""
+
+    async def pause_opa(self, zone: Zone) -> None:
+        processes.send(self._opa(zone), signal.SIGSTOP)
+
+    async def resume_opa(self, zone: Zone) -> None:
+        processes.send(self._opa(zone), signal.SIGCONT)
+
+    def _opa(self, zone: Zone) -> list[int]:
+        if found := self.opa(zone):
+            return found
+        raise ExtauthzError(f"no OPA runs for {zone.name}")
 
     def opa(self, zone: Zone) -> list[int]:
         """The process ids of the OPA that the zone's authorization server supervises."""

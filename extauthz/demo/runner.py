@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from extauthz.demo.attempts.scenario import Scenario
     from extauthz.demo.lab import Answer, Lab
-    from extauthz.demo.platform import Platform
+    from extauthz.demo.stage import Stage
 
 _LOG_WAIT: Final = 0.4
 """Seconds: Envoys write their access logs every 20 ms."""
@@ -70,7 +70,7 @@ def choose(name: str | None) -> Sequence[Scenario]:
 class Runner:
     """`warm_up` first: the first Check of a server fetches keys and opens connections."""
 
-    def __init__(self, platform: Platform, lab: Lab) -> None:
+    def __init__(self, platform: Stage, lab: Lab) -> None:
         self._platform = platform
         self._lab = lab
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING, Final
 
 from extauthz.demo.attempts.allowed import own_rows, transfer
 from extauthz.demo.attempts.scenario import allowed, denied
-from extauthz.demo.lab import Answer
-from extauthz.demo.processes import send
 from extauthz.demo.zones import EDGE, MODEL, STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from extauthz.demo.lab import Lab
+    from extauthz.demo.lab import Answer, Lab
 
 _PATIENCE: Final = 15.0
 """Seconds that a part may take to come back."""
@@ -34,22 +31,21 @@ async def _eventually(attempt: Callable[[Lab], Awaitable[Answer]], lab: Lab, sta
 
 
 async def opa_paused(lab: Lab) -> Answer:
-    opa = lab.platform.opa(EDGE)
-    if not opa:
-        return Answer(0, code="no OPA was found")
-    send(opa, signal.SIGSTOP)
+    await lab.platform.pause_opa(EDGE)
     try:
         return await transfer(lab)
     finally:
-        send(opa, signal.SIGCONT)
+        await lab.platform.resume_opa(EDGE)
 
 
 async def opa_killed(lab: Lab) -> Answer:
-    opa = lab.platform.opa(EDGE)
-    if not opa:
-        return Answer(0, code="no OPA was found")
-    send(opa, signal.SIGKILL)
+    await lab.platform.kill_opa(EDGE)
     return await transfer(lab)
+
+
+async def opa_back(lab: Lab) -> Answer:
+    await lab.platform.revive_opa(EDGE)
+    return await transfer_again(lab)
 
 
 async def transfer_again(lab: Lab) -> Answer:
@@ -58,7 +54,7 @@ async def transfer_again(lab: Lab) -> Answer:
 
 async def server_killed(lab: Lab) -> Answer:
     """The last zone's authorization server is gone; the refusal comes from its Envoy, and through all zones."""
-    lab.platform.parts[f"{STORAGE.name}.extauthz"].kill()
+    await lab.platform.kill(f"{STORAGE.name}.extauthz")
     return await transfer(lab)
 
 
@@ -68,7 +64,7 @@ async def server_back(lab: Lab) -> Answer:
 
 
 async def source_down(lab: Lab) -> Answer:
-    lab.platform.parts["catalogue"].kill()
+    await lab.platform.kill("catalogue")
     try:
         return await lab.features(lab.svid(MODEL), lab.hop(MODEL, STORAGE))
     finally:
@@ -80,7 +76,7 @@ async def source_back(lab: Lab) -> Answer:
 
 
 async def issuer_down(lab: Lab) -> Answer:
-    lab.platform.parts["issuer"].kill()
+    await lab.platform.kill("issuer")
     try:
         return await own_rows(lab)
     finally:
@@ -91,7 +87,7 @@ SCENARIOS: Final = (
     denied("opa-paused", "the edge's OPA does not answer", 503, "engine.deadline", opa_paused),
     allowed("opa-resumed", "and answers again", transfer_again, status=201),
     denied("opa-killed", "the edge's OPA is killed", 503, "engine.unavailable", opa_killed),
-    allowed("opa-restarted", "its supervisor starts another one", transfer_again, status=201),
+    allowed("opa-restarted", "its supervisor starts another one", opa_back, status=201),
     denied("server-killed", "storage's authorization server is killed", 503, "engine.unavailable", server_killed),
     allowed("server-restarted", "and started again", server_back, status=201),
     denied("source-down", "the attribute source does not answer", 503, "engine.attributes_unavailable", source_down),

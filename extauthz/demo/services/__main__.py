@@ -1,6 +1,6 @@
 """`python -m extauthz.demo.services NAME FILE`: one service, with the JSON settings of FILE.
 
-`listen` in the settings is `unix:///path` or `127.0.0.1:port`.
+`listen` in the settings is `unix:///path` or `host:port`; with `certificate` and `private_key` (PEM files) it is https.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ def main(name: str, file: str) -> None:
         uvicorn.run(application, uds=listen.removeprefix("unix://"), log_level="warning", access_log=False)
     else:
         host, _, port = listen.rpartition(":")
-        uvicorn.run(application, host=host, port=int(port), log_level="warning", access_log=False)
+        uvicorn.run(
+            application,
+            host=host,
+            port=int(port),
+            ssl_certfile=settings.get("certificate"),
+            ssl_keyfile=settings.get("private_key"),
+            log_level="warning",
+            access_log=False,
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -35,11 +36,14 @@ class Refused(Exception):
 
 
 class NextZone:
-    """`settings`: `egress` (socket path), `issuer` (URL), `client_id`, `client_secret`, `next_audience`."""
+    """`settings`: `egress` (socket path), `issuer` (URL), `client_id`, `client_secret`, `next_audience`; and
+    `issuer_ca` (PEM file) when the issuer's certificate is of a private authority."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
-        self._issuer = httpx.AsyncClient(timeout=_ISSUER_TIMEOUT, trust_env=False)
+        authority = settings.get("issuer_ca")
+        verify = ssl.create_default_context(cafile=authority) if authority else True
+        self._issuer = httpx.AsyncClient(timeout=_ISSUER_TIMEOUT, trust_env=False, verify=verify)
         transport = httpx.AsyncHTTPTransport(uds=settings["egress"])
         self._envoy = httpx.AsyncClient(
             transport=transport, base_url="http://next-zone", timeout=_HOP_TIMEOUT, trust_env=False

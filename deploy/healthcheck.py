@@ -1,0 +1,35 @@
+"""Is a part of the platform well? `healthcheck.py WHAT`, exit code 0 or 1; the standard library only.
+
+WHAT is `http://host:port/path` (answers 200), `tcp:host:port` or `unix:/path` (somebody listens).
+"""  # noqa: INP001 - a script of the image, not a package
+
+import socket
+import sys
+import urllib.request
+from http import HTTPStatus
+
+_TIMEOUT = 2.0
+
+
+def listens(family: socket.AddressFamily, address: "str | tuple[str, int]") -> bool:
+    with socket.socket(family) as probe:
+        probe.settimeout(_TIMEOUT)
+        return probe.connect_ex(address) == 0
+
+
+def well(what: str) -> bool:
+    kind, _, rest = what.partition(":")
+    if kind == "unix":
+        return listens(socket.AF_UNIX, rest)
+    if kind == "tcp":
+        host, _, port = rest.rpartition(":")
+        return listens(socket.AF_INET, (host, int(port)))
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(what, timeout=_TIMEOUT) as answer:
+        return bool(answer.status == HTTPStatus.OK)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(0 if well(sys.argv[1]) else 1)
+    except OSError as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
