@@ -41,7 +41,7 @@ CLOCK = SystemClock()
 
 
 def questions() -> list[tuple[str, dict[str, object]]]:
-    expected = yaml.safe_load((POLICIES / "fixtures" / "expected.yaml").read_text())
+    expected = yaml.safe_load((POLICIES / "fixtures" / "cases.yaml").read_text())["cases"]
     return [
         (expected[file.stem]["entrypoint"], json.loads(file.read_text()))
         for file in sorted((POLICIES / "fixtures").glob("*.json"))

@@ -43,7 +43,7 @@ def fixtures() -> dict[str, dict[str, Any]]:
 
 
 def fixtures_of(entrypoint: str) -> list[dict[str, Any]]:
-    expected = yaml.safe_load((POLICIES / "fixtures" / "expected.yaml").read_text())
+    expected = yaml.safe_load((POLICIES / "fixtures" / "cases.yaml").read_text())["cases"]
     return [one for name, one in fixtures().items() if expected[name]["entrypoint"] == entrypoint]
 
 
