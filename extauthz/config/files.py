@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from extauthz.attributes.settings import HttpSource
+from extauthz.policy.rollout_settings import CandidateSettings
 from extauthz.telemetry.settings import RecordSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TEXT_PATHS: Final[dict[type[BaseModel], str]] = {HttpSource: "bearer_token_file", RecordSettings: "output"}
-"""Settings that hold a path as text, because they may hold a word or nothing instead."""
+_TEXT_PATHS: Final[dict[type[BaseModel], str]] = {
+    HttpSource: "bearer_token_file",
+    RecordSettings: "output",
+    CandidateSettings: "state",
+}
+"""Settings that hold a path as text: they may hold a word or nothing instead, or are written and never read first."""
 
 
 def resolved(value: Any, directory: Path) -> Any:

@@ -16,7 +16,7 @@ class RollbackSettings(Settings):
     max_denial_increase: float = Field(default=1.0, gt=0, le=100)
     """The most by which the candidate's denial rate may exceed the live policy's, in percentage points."""
     min_decisions: int = Field(default=200, ge=1, le=1_000_000)
-    """Compared decisions in the window before the bound is applied."""
+    """Compared decisions in the window before the bound is applied; each worker counts its own."""
     window: Duration = Field(default="5m", ge=1, le=86400)  # type: ignore[assignment]  # parsed by the unit's validator
     """How far back decisions are counted."""
     to: Literal["shadow", "off"] = "shadow"
@@ -48,7 +48,7 @@ class CandidateSettings(Settings):
     """Comparisons that run at the same time, in each worker."""
     differences: int = Field(default=200, ge=1, le=10_000)
     """Differing decisions that each worker keeps for `extauthz policy status`; the oldest goes first."""
-    state: Path | None = None
+    state: Annotated[str, Field(max_length=4096)] = ""
     """File that keeps promotions and rollbacks over a restart. Without it they last until the server stops."""
 
     @model_validator(mode="after")
