@@ -7,9 +7,9 @@ So a file that changes while it is being activated cannot give two workers, or a
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FILE: Final = "generation.json"
+_ANY_FILES: Final = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A policy that is tried beside the live one, made ready in the same way. `opa` is empty without a sidecar."""
+
+    policy: PolicyFiles
+    report: Report
+    opa: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class Generation:
     policy: PolicyFiles | None
     report: Report | None
     opa: str = ""
+    candidate: Candidate | None = None
 
     def config(self) -> Config:
         """Raises ConfigError; the parent has checked it before."""
@@ -48,21 +59,21 @@ class Generation:
 
     def write(self, run_dir: Path) -> None:
         """Atomically makes this the generation that workers read. Blocks."""
-        directory = run_dir / f"policy-{self.revision}"
-        if self.policy is not None and not directory.is_dir():
-            unfinished = run_dir / f".policy-{self.number}"
-            for name, content in self.policy.files.items():
-                place = unfinished / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(content)
-            unfinished.rename(directory)
+        candidate = self.candidate
         document = {
             "number": self.number,
             "file": self.file,
             "text": self.text,
-            "policy": str(directory) if self.policy else "",
+            "policy": None if self.policy is None else _written(self.policy, run_dir),
             "report": None if self.report is None else _plain(self.report),
             "opa": self.opa,
+            "candidate": None
+            if candidate is None
+            else {
+                "policy": _written(candidate.policy, run_dir),
+                "report": _plain(candidate.report),
+                "opa": candidate.opa,
+            },
         }
         temporary = run_dir / f".{_FILE}-{os.getpid()}"
         temporary.write_bytes(orjson.dumps(document))
@@ -72,13 +83,33 @@ class Generation:
     def read(cls, run_dir: Path) -> Generation:
         """The generation that is to be active. Blocks. Raises ConfigError."""
         document = orjson.loads((run_dir / _FILE).read_bytes())
-        text, file = document["text"], document["file"]
-        policy = None
-        if document["policy"]:
-            settings = load_text(text, file).policy
-            policy = load(Path(document["policy"]), max_bytes=settings.max_bytes, max_files=settings.max_files)
+        policy = None if document["policy"] is None else _read(document["policy"])
         report = None if document["report"] is None else _report(document["report"])
-        return cls(document["number"], file, text, policy, report, document["opa"])
+        candidate = None
+        if (tried := document["candidate"]) is not None:
+            candidate = Candidate(_read(tried["policy"]), _report(tried["report"]), tried["opa"])
+        return cls(document["number"], document["file"], document["text"], policy, report, document["opa"], candidate)
+
+
+def _written(policy: PolicyFiles, run_dir: Path) -> dict[str, object]:
+    """Where the policy stands in the run directory; it is written there first when it does not."""
+    digest = policy.digest
+    directory = run_dir / f"policy-{digest}"
+    if not directory.is_dir():
+        unfinished = run_dir / f".policy-{digest}-{os.getpid()}"
+        for name, content in policy.files.items():
+            place = unfinished / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        unfinished.rename(directory)
+    size = sum(map(len, policy.files.values()))
+    return {"directory": str(directory), "bytes": size, "revision": policy.revision, "roots": policy.roots}
+
+
+def _read(written: Mapping[str, Any]) -> PolicyFiles:
+    """The configured limits have been applied by the parent."""
+    policy = load(Path(written["directory"]), max_bytes=written["bytes"], max_files=_ANY_FILES)
+    return replace(policy, revision=written["revision"], roots=tuple(written["roots"]))
 
 
 def _plain(report: Report) -> dict[str, object]:

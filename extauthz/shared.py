@@ -7,28 +7,37 @@ to activate it, and says `commit` or `abandon`. A broken file changes nothing an
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from extauthz import strict_yaml
 from extauthz.config import Config, load_text
 from extauthz.errors import ConfigError, ConfigProblem
-from extauthz.generation import Generation
-from extauthz.policy import loader, projection
-from extauthz.policy.native import find_tool
-from extauthz.policy.opa_process import OpaProcess
+from extauthz.generation import Candidate, Generation
+from extauthz.policy import loader
+from extauthz.policy.ready import ReadyPolicy, make_ready
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from extauthz.clock import Clock
+    from extauthz.policy import projection
+    from extauthz.policy.opa_process import OpaProcess
+
+
+_NOTHING: Final = Generation(0, "", "", None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
     config: Config
     generation: Generation
-    opa: OpaProcess | None
+    live: ReadyPolicy | None
+    candidate: ReadyPolicy | None
+
+    @property
+    def processes(self) -> tuple[OpaProcess, ...]:
+        return tuple(ready.opa for ready in (self.live, self.candidate) if ready is not None and ready.opa is not None)
 
 
 class SharedParts:
@@ -56,7 +65,8 @@ class SharedParts:
     @property
     def opa_pid(self) -> int | None:
         """The OPA that we supervise, while it runs."""
-        return self._active.opa.pid if self._active and self._active.opa else None
+        live = self._active.live if self._active else None
+        return live.opa.pid if live and live.opa else None
 
     async def start(self) -> Config:
         """Raises ConfigError, EngineFault or MissingPart; nothing is left running then."""
@@ -84,44 +94,56 @@ class SharedParts:
 
     async def stop(self) -> None:
         for shared in (self._prepared, self._active):
-            if shared is not None and shared.opa is not None:
-                await shared.opa.stop()
+            for opa in shared.processes if shared is not None else ():
+                await opa.stop()
         self._prepared = self._active = None
 
     async def _retire(self, old: _Shared | None) -> None:
-        still = self._active.opa if self._active else None
-        if old is not None and old.opa is not None and old.opa is not still:
-            await old.opa.stop()
+        still = self._active.processes if self._active else ()
+        for opa in old.processes if old is not None else ():
+            if opa not in still:
+                await opa.stop()
 
     async def _make(self) -> _Shared:
         text = await asyncio.to_thread(_read, self._config_file)
         config = load_text(text, str(self._config_file))
         settings = config.policy
-        policy = report = opa = None
+        live = candidate = None
         if settings.path is not None and (settings.engine == "embedded" or settings.sidecar.supervise):
-            tool = await asyncio.to_thread(find_tool)
-            policy = await asyncio.to_thread(
-                loader.load, settings.path, max_bytes=settings.max_bytes, max_files=settings.max_files
-            )
-            entrypoints = sorted({route.policy for route in config.routes})
-            report = await asyncio.to_thread(projection.analyse, tool, policy, entrypoints)
-            _require_defined(report, config, str(self._config_file))
-            if settings.engine == "sidecar":
-                opa = await self._opa(tool, policy)
+            active = self._active
+            live = await self._ready(settings.path, config, active.live if active else None)
+            try:
+                _require_defined(live.report, config, str(self._config_file))
+                if settings.candidate is not None:
+                    running = active.candidate if active else None
+                    candidate = await self._ready(settings.candidate.path, config, running)
+                    _require_defined(candidate.report, config, str(settings.candidate.path))
+            except BaseException:
+                await self._retire(_Shared(config, _NOTHING, live, candidate))
+                raise
         self._number += 1
-        address = opa.address if opa else ""
-        generation = Generation(self._number, str(self._config_file), text, policy, report, address)
-        return _Shared(config, generation, opa)
+        generation = Generation(
+            self._number,
+            str(self._config_file),
+            text,
+            live.policy if live else None,
+            live.report if live else None,
+            live.address if live else "",
+            Candidate(candidate.policy, candidate.report, candidate.address) if candidate else None,
+        )
+        return _Shared(config, generation, live, candidate)
 
-    async def _opa(self, tool: Path, policy: loader.PolicyFiles) -> OpaProcess:
-        """The running one when it has this very policy already, else a new one beside it."""
-        running = self._active
-        if running is not None and running.opa is not None and running.generation.revision == policy.revision:
-            return running.opa
-        directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="opa-", dir=self._run_dir)
-        opa = OpaProcess(tool, policy.bundle(), Path(directory), clock=self._clock)
-        await opa.start()
-        return opa
+    async def _ready(self, path: Path, config: Config, running: ReadyPolicy | None) -> ReadyPolicy:
+        settings = config.policy
+        policy = await asyncio.to_thread(loader.load, path, max_bytes=settings.max_bytes, max_files=settings.max_files)
+        return await make_ready(
+            policy,
+            {route.policy for route in config.routes},
+            sidecar=settings.engine == "sidecar",
+            run_dir=self._run_dir,
+            clock=self._clock,
+            running=running,
+        )
 
 
 def _read(file: Path) -> str:

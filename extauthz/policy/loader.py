@@ -32,16 +32,23 @@ REVISION_DIGITS: Final = 32
 class PolicyFiles:
     """The files of a policy by their path below its directory (with slashes), in order.
 
-    `revision` is the first 32 hex digits of SHA-256 over the sorted names and contents.
+    `revision` is what decisions are recorded under: the one that a policy bundle declares, else the digest.
+    `roots` are the parts of `data` that the policy may define; OPA refuses a policy that goes beyond them.
     """
 
     root: Path
     files: Mapping[str, bytes]
     revision: str
+    roots: tuple[str, ...] = ("",)
+
+    @property
+    def digest(self) -> str:
+        """The first 32 hex digits of SHA-256 over the sorted names and contents."""
+        return revision_of(self.files)
 
     def bundle(self) -> bytes:
         """A tar.gz as OPA's bundle API serves it; equal files make equal bytes."""
-        manifest = {"revision": self.revision, "roots": [""], "rego_version": 1}
+        manifest = {"revision": self.revision, "roots": self.roots, "rego_version": 1}
         out = io.BytesIO()
         with (
             gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=1) as packed,
