@@ -103,6 +103,7 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 application(overview),
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 lifespan="off",
                 server_header=False,

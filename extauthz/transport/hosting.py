@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DRAIN: Final = "/drain_listeners?graceful&skip_exit"
+_SAY_GOODBYE: Final = "/drain_listeners?graceful&skip_exit"
+_CLOSE: Final = "/drain_listeners"
+_GOODBYE: Final = 0.3
+"""Seconds in which callers that are busy hear of it before the port is closed to them."""
 _ACTIVE: Final = f"http.{STAT_PREFIX}.downstream_rq_active"
 _LOOK: Final = 0.05
 _QUIET: Final = 4
@@ -33,13 +36,15 @@ class HostedTransport:
         return self._app.active
 
     async def drain(self, grace: float) -> int:
-        """1. Envoy says GOAWAY on every connection that answers, then closes its listener; 2. until it is idle."""
+        """1. Envoy says GOAWAY with every answer; 2. it closes its port; 3. until nothing is in flight."""
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
-        if not await ask(self._admin, "POST", _DRAIN):  # 1
+        said = await ask(self._admin, "POST", _SAY_GOODBYE)  # 1
+        await asyncio.sleep(min(_GOODBYE, grace))
+        if not (said and await ask(self._admin, "POST", _CLOSE)):  # 2
             log.error("Envoy's admin socket does not answer; draining without it")
         quiet = 0
-        while quiet < _QUIET and loop.time() < end:  # 2
+        while quiet < _QUIET and loop.time() < end:  # 3
             await asyncio.sleep(_LOOK)
             quiet = 0 if self._app.active or await self._requests() else quiet + 1
         return self._app.active
