@@ -13,16 +13,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from extauthz.check.messages import CheckRequest, CheckResponse
+from extauthz.config import Config, load
 from extauthz.errors import ConfigError, ConfigProblem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from extauthz.config import Config
 
 FACTORY = "tests.support.fake_service:FakeService"
 REFUSE = "refuse-reload"
-BROKEN = "broken-config"
 EVENTS = "events"
 
 
@@ -86,33 +85,37 @@ class FakeService:
 
 
 class FakeShared:
-    """Counts what the supervisor does; `broken-config` in the run directory makes `prepare` fail."""
+    """Notes what the supervisor does; its notes lie beside the configuration."""
 
     revision = "r1"
 
-    def __init__(self, config: Config, run_dir: Path) -> None:
-        self.config = config
-        self.calls: list[str] = []
-        self.run_dir = run_dir
+    def __init__(self, config_file: Path, run_dir: Path) -> None:
+        self._file = config_file
+        self._run_dir = run_dir
+        self.config = Config()
+
+    def _note(self, event: str) -> None:
+        with self._file.with_name("shared").open("a") as file:
+            file.write(f"{event}\n")
 
     async def start(self) -> Config:
-        self.calls.append("start")
+        self.config = load(self._file)
+        self._note(f"start {self._run_dir}")
         return self.config
 
     async def prepare(self) -> Config:
-        self.calls.append("prepare")
-        if (self.run_dir / BROKEN).exists():
-            raise ConfigError((ConfigProblem("fake.yaml", 7, "key", "is wrong", "correct it"),))
-        return self.config
+        self._note("prepare")
+        return load(self._file)
 
     async def commit(self) -> None:
-        self.calls.append("commit")
+        self.config = load(self._file)
+        self._note("commit")
 
     async def abandon(self) -> None:
-        self.calls.append("abandon")
+        self._note("abandon")
 
     async def stop(self) -> None:
-        self.calls.append("stop")
+        self._note("stop")
 
 
 def answer(text: str) -> bytes:
