@@ -47,6 +47,17 @@ class MissingPart(ExtauthzError):
         self.remedy = remedy
 
 
+class CallFailed(ExtauthzError):
+    """A Check that ends without any answer, so that the caller's own failure mode applies.
+
+    `status` is a google.rpc.Code other than OK; both transports end the call with it. The text is for the caller.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
     """One thing that is wrong in a configuration file. `line` counts from 1; 0 means the file as a whole."""

@@ -15,7 +15,7 @@ import ctypes
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import orjson
 
@@ -25,10 +25,11 @@ from extauthz.policy.projection import problem, read_report
 from extauthz.policy.result import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from extauthz.clock import Clock
+    from extauthz.model import Decision
     from extauthz.policy.loader import PolicyFiles
     from extauthz.policy.projection import Report
     from extauthz.policy.settings import EmbeddedSettings
@@ -129,8 +130,17 @@ def _refuse(code: int) -> NoReturn:
 class EmbeddedEngine:
     """Takes over `policy` and frees it in `close`."""
 
-    def __init__(self, policy: LoadedPolicy, *, settings: EmbeddedSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        policy: LoadedPolicy,
+        *,
+        settings: EmbeddedSettings,
+        clock: Clock,
+        read: Callable[[Any], Decision] = parse,
+    ) -> None:
+        """`read` makes the decision of the result (`result.parse`'s contract)."""
         self._policy = policy
+        self._read = read
         self._settings = settings
         self._clock = clock
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="opa")
@@ -159,7 +169,7 @@ class EmbeddedEngine:
                 result = await asyncio.shield(running)
         except TimeoutError:
             raise EngineFault("engine.deadline", "OPA did not answer in time") from None
-        return Evaluation(parse(orjson.loads(result)), self._policy.revision)
+        return Evaluation(self._read(orjson.loads(result)), self._policy.revision)
 
     async def ready(self) -> bool:
         return not self._closed

@@ -22,7 +22,10 @@ from extauthz.policy.result import parse
 from extauthz.tasks import Tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from extauthz.clock import Clock
+    from extauthz.model import Decision
     from extauthz.policy.settings import SidecarSettings
 
 OK: Final = 200
@@ -41,7 +44,17 @@ class SidecarEngine:
     empty revision, and its answers cannot be reused.
     """
 
-    def __init__(self, address: str, *, settings: SidecarSettings, clock: Clock, revision: str | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        settings: SidecarSettings,
+        clock: Clock,
+        revision: str | None = None,
+        read: Callable[[Any], Decision] = parse,
+    ) -> None:
+        """`read` makes the decision of the result (`result.parse`'s contract)."""
+        self._read = read
         self._pool = Pool(address, size=settings.pool, limit=settings.max_response)
         self._settings = settings
         self._clock = clock
@@ -73,7 +86,7 @@ class SidecarEngine:
             self._revision = revision_of(answer)
         if "result" not in answer:
             raise EngineFault("engine.undefined", query.entrypoint)
-        return Evaluation(parse(answer["result"]), self._revision)
+        return Evaluation(self._read(answer["result"]), self._revision)
 
     async def ready(self) -> bool:
         try:

@@ -19,6 +19,7 @@ import math
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from extauthz.errors import CallFailed
 from extauthz.transport import frames, health
 from extauthz.transport.frames import Refused, Status
 from extauthz.transport.reflection import METHODS as REFLECTION
@@ -124,6 +125,8 @@ class GrpcApp:
             if task in self._abandoned:
                 raise _Gone from None
             raise
+        except CallFailed as failed:
+            raise Refused(Status(failed.status), str(failed)) from None
         except Exception as error:
             log.exception("the service raised")
             raise Refused(Status.INTERNAL, "no decision can be made") from error

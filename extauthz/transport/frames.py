@@ -22,14 +22,17 @@ _MESSAGE: Final = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}~"
 
 
 class Status(IntEnum):
-    """The gRPC status codes that a transport gives by itself (google.rpc.Code)."""
+    """The gRPC status codes that a call of ours can end with (google.rpc.Code)."""
 
     OK = 0
+    UNKNOWN = 2
     INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
+    UNAVAILABLE = 14
 
 
 class Refused(ExtauthzError):

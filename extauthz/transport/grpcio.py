@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from extauthz.errors import ExtauthzError
+from extauthz.errors import CallFailed, ExtauthzError
 from extauthz.transport import health
 from extauthz.transport.frames import Refused
 from extauthz.transport.reflection import METHODS as REFLECTION
@@ -108,6 +108,9 @@ class GrpcioServer:
         self._active += 1
         try:
             return await self._service.check(message, math.inf if remaining is None else remaining)
+        except CallFailed as failed:
+            await context.abort(_STATUS[failed.status], str(failed))
+            raise
         except Exception:
             log.exception("the service raised")
             await context.abort(grpc.StatusCode.INTERNAL, "no decision can be made")

@@ -18,7 +18,8 @@ class Service(Protocol):
     async def check(self, message: bytes, budget: float) -> bytes:
         """A serialized `CheckRequest` to a serialized `CheckResponse`.
 
-        `budget`: the seconds that the caller waits for the answer. Raises nothing but `asyncio.CancelledError`.
+        `budget`: the seconds that the caller waits for the answer. Raises nothing but `asyncio.CancelledError`, and
+        `errors.CallFailed` where the contract wants a gRPC error instead of an answer (`policy.compat`).
         """
 
     def drain(self) -> None:
