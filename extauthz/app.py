@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from extauthz.authn.tokens import TokenVerifier
 from extauthz.authn.workload import WorkloadVerifier
 from extauthz.check.pipeline import Pipeline, Route
 from extauthz.check.policy_input import InputTemplate
+from extauthz.check.policy_stage import PolicyStage
 from extauthz.check.router import Router
 from extauthz.check.routes import VARIABLE, RouteSettings
 from extauthz.clock import Clock, SystemClock
@@ -33,6 +35,9 @@ from extauthz.policy.cached import CachedEngine
 from extauthz.policy.embedded import EmbeddedEngine, LoadedPolicy
 from extauthz.policy.native import find_library
 from extauthz.policy.projection import canonical, projector
+from extauthz.policy.rollout import Rollout
+from extauthz.policy.rollout_state import FILE as CHOICE_FILE
+from extauthz.policy.rollout_state import Choices
 from extauthz.policy.sidecar import SidecarEngine
 from extauthz.tasks import Tasks
 from extauthz.telemetry.metrics import Metrics
@@ -45,6 +50,9 @@ if TYPE_CHECKING:
     from extauthz.attributes.registry import Sources
     from extauthz.config import Config
     from extauthz.policy.engine import Engine
+    from extauthz.policy.loader import PolicyFiles
+    from extauthz.policy.projection import Report
+    from extauthz.policy.settings import PolicySettings
 
 log = logging.getLogger(__name__)
 _GRACE: Final = 1.0
@@ -59,6 +67,7 @@ class _Active:
     config: Config
     pipeline: Pipeline
     engine: Engine
+    rollout: Rollout | None
     keys: KeyStore
     tokens: TokenVerifier
     recorder: Recorder
@@ -68,6 +77,8 @@ class _Active:
     async def close(self) -> None:
         await self.tasks.close()
         await self.keys.close()
+        if self.rollout is not None:
+            await self.rollout.close()
         await self.engine.close()
         await self.outbound.close()
         await self.recorder.close()
@@ -112,7 +123,8 @@ class Application:
         active = self._active
         if active is None:
             return {"ready": False, "draining": self._draining}
-        engine_ready = await active.engine.ready()
+        answering = active.rollout or active.engine
+        engine_ready = await answering.ready()
         return {
             "ready": engine_ready and not self._draining,
             "draining": self._draining,
@@ -121,8 +133,9 @@ class Application:
             "engine": {
                 "kind": active.config.policy.engine,
                 "ready": engine_ready,
-                "revision": active.engine.revision,
+                "revision": answering.revision,
             },
+            "candidate": None if active.rollout is None else active.rollout.numbers(),
             "issuers": active.keys.status(),
             "routes": len(active.config.routes),
         }
@@ -151,7 +164,8 @@ class Application:
         self._metrics.know(
             (route.name for route in config.routes), {service for route in config.routes if (service := route.service)}
         )
-        self._metrics.policy(fresh.engine.revision)
+        self._metrics.policy((fresh.rollout or fresh.engine).revision)
+        self._metrics.candidate(fresh.rollout.numbers if fresh.rollout else None)
         self._metrics.cache_entries("token", lambda: fresh.tokens.entries)
         engine = fresh.engine
         if isinstance(engine, CachedEngine):
@@ -175,41 +189,81 @@ class Application:
         routes = [(route, _route(route, config, generation, sources)) for route in config.routes]
         engine = await self._engine(generation, config, revocations)
         recorder = Recorder(config.telemetry.records, self._metrics)
+        rollout = await self._rollout(generation, config, revocations, engine, recorder)
         pipeline = Pipeline(
             router=Router(routes),
             workloads=workloads,
             tokens=tokens,
-            engine=engine,
+            policy=PolicyStage(
+                engine, metrics=self._metrics, clock=clock, engine_name=config.policy.engine, rollout=rollout
+            ),
             recorder=recorder,
             metrics=self._metrics,
             clock=clock,
             max_deadline=config.server.max_deadline,
             transport=self._transport,
-            engine_name=config.policy.engine,
         )
         # Nothing below can fail: what runs in the background starts only when all the rest stands.
         await keys.refresh_due()
         keys.start()
         recorder.start(tasks)
+        if rollout is not None:
+            rollout.start(tasks)
         tasks.start(watched_files.watch((revocations, workloads), config.revocation.interval), "watched files")
-        return _Active(generation, config, pipeline, engine, keys, tokens, recorder, outbound, tasks)
+        return _Active(generation, config, pipeline, engine, rollout, keys, tokens, recorder, outbound, tasks)
 
     async def _engine(self, generation: Generation, config: Config, revocations: Revocations) -> Engine:
         settings = config.policy
         engine: Engine
         if settings.engine == "embedded" and generation.policy is not None:
-            policy = await asyncio.to_thread(LoadedPolicy, find_library(), generation.policy)
-            engine = EmbeddedEngine(policy, settings=settings.embedded, clock=self._clock)
+            engine = await self._embedded(generation.policy, settings)
         elif generation.opa or settings.sidecar.address:
             revision = generation.revision if generation.opa else None
-            address = generation.opa or settings.sidecar.address
-            engine = sidecar = SidecarEngine(address, settings=settings.sidecar, clock=self._clock, revision=revision)
-            sidecar.start()
+            engine = self._sidecar(generation.opa or settings.sidecar.address, settings, revision)
         else:
             engine = AbsentEngine()
+        return self._cached(engine, generation.report, settings, revocations)
+
+    async def _rollout(
+        self, generation: Generation, config: Config, revocations: Revocations, live: Engine, recorder: Recorder
+    ) -> Rollout | None:
+        """The candidate beside the live policy, with an engine, a cache and projections of its own."""
+        candidate, settings = generation.candidate, config.policy
+        if candidate is None or settings.candidate is None:
+            return None
+        if settings.engine == "embedded":
+            engine = await self._embedded(candidate.policy, settings)
+        else:
+            engine = self._sidecar(candidate.opa, settings, candidate.policy.revision)
+        rollout = Rollout(
+            live=live,
+            candidate=self._cached(engine, candidate.report, settings, revocations),
+            settings=settings.candidate,
+            projectors={name: projector(analysis) for name, analysis in candidate.report.analyses.items()},
+            clock=self._clock,
+            metrics=self._metrics,
+            recorder=recorder,
+            choices=Choices(self._run_dir / CHOICE_FILE, settings.candidate.state),
+            random=random.random,
+        )
+        await rollout.load()
+        return rollout
+
+    async def _embedded(self, policy: PolicyFiles, settings: PolicySettings) -> Engine:
+        loaded = await asyncio.to_thread(LoadedPolicy, find_library(), policy)
+        return EmbeddedEngine(loaded, settings=settings.embedded, clock=self._clock)
+
+    def _sidecar(self, address: str, settings: PolicySettings, revision: str | None) -> Engine:
+        engine = SidecarEngine(address, settings=settings.sidecar, clock=self._clock, revision=revision)
+        engine.start()
+        return engine
+
+    def _cached(
+        self, engine: Engine, report: Report | None, settings: PolicySettings, revocations: Revocations
+    ) -> Engine:
         if not settings.cache.enabled:
             return engine
-        report, clock_ttl = generation.report, settings.cache.clock_ttl
+        clock_ttl = settings.cache.clock_ttl
         caps = {} if report is None else {name: a.ttl_cap(clock_ttl) for name, a in report.analyses.items()}
         # Of an OPA of the operator's own we do not know whether its policy reads the time.
         return CachedEngine(

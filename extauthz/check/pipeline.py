@@ -29,7 +29,7 @@ from extauthz.check import respond, wire
 from extauthz.check.identity import upstream_headers
 from extauthz.errors import EngineFault
 from extauthz.model import Allow, Decision, Deny, Request, Subject, Workload, deny
-from extauthz.policy.engine import Evaluation, Query
+from extauthz.policy.engine import Query
 from extauthz.telemetry.trail import Stage, Trail
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from extauthz.authn.tokens import TokenVerifier
     from extauthz.authn.workload import WorkloadVerifier
     from extauthz.check.policy_input import InputTemplate
+    from extauthz.check.policy_stage import PolicyStage
     from extauthz.check.router import Router
     from extauthz.check.routes import RouteSettings
     from extauthz.clock import Clock
-    from extauthz.policy.engine import Engine
     from extauthz.telemetry.metrics import Metrics
     from extauthz.telemetry.recorder import Recorder
     from extauthz.telemetry.trail import RouteFacts
@@ -86,24 +86,22 @@ class Pipeline:
         router: Router[Route],
         workloads: WorkloadVerifier,
         tokens: TokenVerifier,
-        engine: Engine,
+        policy: PolicyStage,
         recorder: Recorder,
         metrics: Metrics,
         clock: Clock,
         max_deadline: float,
         transport: str = "",
-        engine_name: str = "",
     ) -> None:
         self._router = router
         self._workloads = workloads
         self._tokens = tokens
-        self._engine = engine
+        self._policy = policy
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
         self._max_deadline = max_deadline
         self._transport = transport
-        self._engine_name = engine_name
 
     async def check(self, message: bytes, budget: float) -> bytes:
         """A serialized CheckRequest to a serialized CheckResponse; `budget` is the caller's, in seconds.
@@ -191,12 +189,8 @@ class Pipeline:
             ttl=self._reuse(route, workload, subject),
             deadline=deadline,
         )
-        trail.engine = self._engine_name
-        trail.decision_cached = False
-        evaluation = await self._evaluate(query)
+        evaluation = await self._policy.ask(query, policy_input, trail)
         trail.mark(Stage.POLICY)
-        trail.revision = evaluation.revision
-        trail.decision_cached = evaluation.cached
         # The deadline is asked again before anything is allowed: a late answer must not be an allow nobody reads.
         if self._clock.monotonic() > deadline:
             return deny("engine.deadline", "the decision came too late")
@@ -233,18 +227,6 @@ class Pipeline:
         if verified.upstream_seconds:
             self._metrics.upstream("jwks", verified.upstream_seconds)
         return verified.subject
-
-    async def _evaluate(self, query: Query) -> Evaluation:
-        """Step 6. The time that an engine took is accounted, also when it failed."""
-        started = self._clock.monotonic()
-        try:
-            evaluation = await self._engine.evaluate(query)
-        except EngineFault:
-            self._metrics.upstream("opa", self._clock.monotonic() - started, good=False)
-            raise
-        if not evaluation.cached:
-            self._metrics.upstream("opa", self._clock.monotonic() - started)
-        return evaluation
 
     def _reuse(self, route: Route, workload: Workload | None, subject: Subject | None) -> float:
         """Seconds for which the decision may be reused: no longer than anything that it was derived from."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -76,6 +76,21 @@ FAMILIES: Final = _families(
         "extauthz_certificate_not_after_seconds", "gauge", ("certificate",), "When a certificate of ours ends (epoch)."
     ),
     Family("extauthz_checks_in_flight", "gauge", (), "Checks being answered now."),
+    Family("extauthz_candidate_info", "gauge", ("revision", "phase"), "1 for the candidate policy and what it does."),
+    Family(
+        "extauthz_candidate_comparisons_total",
+        "counter",
+        ("route", "difference", "code"),
+        "Questions put to both policies, by what differs.",
+    ),
+    Family("extauthz_candidate_answers_total", "counter", ("decision",), "Checks that the candidate was to answer."),
+    Family("extauthz_candidate_dropped_total", "counter", (), "Comparisons dropped because the queue was full."),
+    Family("extauthz_candidate_waiting", "gauge", (), "Comparisons that wait."),
+    Family(
+        "extauthz_candidate_denial_ratio", "gauge", ("policy",), "Share of the compared questions denied in the window."
+    ),
+    Family("extauthz_candidate_rollbacks_total", "counter", (), "Candidates that were taken back by themselves."),
+    Family("extauthz_api_requests_total", "counter", ("endpoint", "status"), "Requests to the HTTP API."),
 )
 
 
@@ -85,6 +100,10 @@ _RARE: Final = (
     "extauthz_records_total",
     "extauthz_records_dropped_total",
     "extauthz_reloads_total",
+    "extauthz_candidate_comparisons_total",
+    "extauthz_candidate_answers_total",
+    "extauthz_candidate_rollbacks_total",
+    "extauthz_api_requests_total",
 )
 
 
@@ -156,6 +175,7 @@ class Metrics(Collector):
         self._policy = ""
         self._certificates: dict[tuple[str, ...], float] = {}
         self._version = version
+        self._candidate: Callable[[], Mapping[str, Any]] | None = None
         self.registry.register(self)
 
     def _add(self, name: str, *labels: str, count: int = 1) -> None:
@@ -224,6 +244,24 @@ class Metrics(Collector):
         """The active revision; empty: none."""
         self._policy = revision
 
+    def compared(self, route: str, difference: str, code: str) -> None:
+        """Both policies have answered one question; `difference` is one of our own words."""
+        self._add("extauthz_candidate_comparisons_total", self._route(route), difference, code and self._code(code))
+
+    def candidate_answered(self, decision: Literal["allow", "deny", "fault"]) -> None:
+        self._add("extauthz_candidate_answers_total", decision)
+
+    def candidate_rolled_back(self) -> None:
+        self._add("extauthz_candidate_rollbacks_total")
+
+    def candidate(self, numbers: Callable[[], Mapping[str, Any]] | None) -> None:
+        """Where to ask about the candidate when scraped (`policy.rollout.Rollout.numbers`); None: there is none."""
+        self._candidate = numbers
+
+    def api(self, endpoint: str, status: int) -> None:
+        """`endpoint` is one of ours, never a caller's path."""
+        self._add("extauthz_api_requests_total", endpoint, str(status))
+
     def certificate(self, name: str, not_after: float) -> None:
         """`name` is one of ours (`listener`, `svid`), never a caller's. `not_after`: seconds since the epoch."""
         self._certificates[name,] = not_after
@@ -257,6 +295,19 @@ class Metrics(Collector):
         yield _gauged("extauthz_policy_info", {(self._policy,): 1} if self._policy else {})
         yield _gauged("extauthz_build_info", {(self._version,): 1})
         yield _gauged("extauthz_certificate_not_after_seconds", self._certificates)
+        yield from _candidate(self._candidate() if self._candidate else {})
+
+
+def _candidate(numbers: Mapping[str, Any]) -> Iterator[Metric]:
+    there = bool(numbers)
+    yield _gauged("extauthz_candidate_info", {(numbers["candidate"], numbers["phase"]): 1} if there else {})
+    yield _counted("extauthz_candidate_dropped_total", {(): numbers["dropped"]} if there else {})
+    yield _gauged("extauthz_candidate_waiting", {(): numbers["waiting"]} if there else {})
+    compared = numbers.get("compared", 0)
+    ratios: dict[tuple[str, ...], float] = {}
+    if compared:
+        ratios = {(name,): numbers[f"{name}_denied"] / compared for name in ("live", "candidate")}
+    yield _gauged("extauthz_candidate_denial_ratio", ratios)
 
 
 def _counted(name: str, series: Counts) -> Metric:

@@ -53,6 +53,17 @@ def line(trail: Trail, labels: Mapping[str, str], *, full_path: bool = False) ->
     return data
 
 
+def comparison_line(comparison: dict[str, Any], labels: Mapping[str, str]) -> bytes:
+    """One difference between two policies (`policy.rollout_difference.document`) with its newline."""
+    record = {**comparison, "labels": labels}
+    data = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    if len(data) > LINE_MAX:
+        for name in ("live", "candidate"):
+            record[name] = {key: value for key, value in record[name].items() if key in {"allow", "code", "revision"}}
+        data = orjson.dumps({**record, "cut": True}, option=orjson.OPT_APPEND_NEWLINE)
+    return redact_tokens(data.decode()).encode() if b"eyJ" in data else data
+
+
 def _shortened(record: dict[str, Any]) -> bytes:
     result = record["result"]
     kept = {name: record[name] for name in ("type", "decision_id", "timestamp", "layer", "code", "cached", "metrics")}

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.telemetry import record
 from extauthz.telemetry.output import Output
@@ -65,6 +65,21 @@ class Recorder:
             self._some.set()
         elif waiting == self._soon:
             self._many.set()
+
+    def add(self, comparison: dict[str, Any]) -> None:
+        """The record of a difference between two policies; never waits and never raises."""
+        if self._output is None:
+            return
+        if len(self._lines) >= self._room or self._closed:
+            self._metrics.records_dropped(1, "buffer")
+            return
+        try:
+            self._lines.append(record.comparison_line(comparison, self._labels))
+        except Exception as error:  # noqa: BLE001 - a defect here must not reach the comparison
+            self._metrics.records_dropped(1, "record")
+            self._tell(error)
+            return
+        self._some.set()
 
     def reopen(self) -> None:
         """Open the output file again (SIGHUP after log rotation)."""

@@ -165,7 +165,7 @@ class Bank:
         """Another engine behind everything else; the cache is out of the way."""
         active = self.app._active
         assert active is not None
-        active.pipeline._engine = engine
+        active.pipeline._policy._engine = engine
 
     async def close(self) -> None:
         if self.closed:

@@ -13,6 +13,15 @@ from extauthz.telemetry.metrics import BUCKETS, FAMILIES, Bounded, Metrics
 from extauthz.telemetry.trail import RouteFacts, Stage, Trail
 
 DOCS = Path(__file__).parents[3] / "docs" / "telemetry.md"
+CANDIDATE = {
+    "candidate": "rev-2",
+    "phase": "shadow",
+    "dropped": 3,
+    "waiting": 1,
+    "compared": 8,
+    "live_denied": 2,
+    "candidate_denied": 4,
+}
 ROUTE = RouteFacts("create-transfer", service="transfers")
 
 
@@ -48,6 +57,11 @@ def every_metric() -> Metrics:
     metrics.reload("ok")
     metrics.policy("rev-1")
     metrics.certificate("svid", 1_800_000_000)
+    metrics.compared("create-transfer", "allowed_to_denied", "role.denied")
+    metrics.candidate_answered("allow")
+    metrics.candidate_rolled_back()
+    metrics.candidate(lambda: CANDIDATE)
+    metrics.api("evaluation", 200)
     return metrics
 
 
@@ -66,6 +80,20 @@ def test_the_document_lists_every_metric_and_no_other() -> None:
     rows = re.findall(r"^\| `(extauthz_\w+)` \| (\w+) \| ([^|]*) \|", DOCS.read_text(), re.MULTILINE)
     documented = [(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
     assert documented == [(name, family.kind, family.labels) for name, family in FAMILIES.items()]
+
+
+def test_a_candidate_is_shown_while_there_is_one() -> None:
+    metrics = every_metric()
+    assert value(metrics, "extauthz_candidate_info", revision="rev-2", phase="shadow") == 1
+    assert value(metrics, "extauthz_candidate_denial_ratio", policy="live") == 0.25
+    assert value(metrics, "extauthz_candidate_denial_ratio", policy="candidate") == 0.5
+    assert value(metrics, "extauthz_candidate_dropped_total") == 3
+    labels = {"route": "create-transfer", "difference": "allowed_to_denied", "code": "role.denied"}
+    assert value(metrics, "extauthz_candidate_comparisons_total", **labels) == 1
+    metrics.candidate(None)
+    assert value(metrics, "extauthz_candidate_info", revision="rev-2", phase="shadow") is None
+    metrics.candidate(lambda: {**CANDIDATE, "compared": 0})
+    assert value(metrics, "extauthz_candidate_denial_ratio", policy="live") is None
 
 
 def test_checks_and_denials() -> None:
