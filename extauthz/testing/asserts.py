@@ -118,18 +118,18 @@ def _recorded(answer: Answer) -> Iterator[str]:
         yield f"  route   {request['route']}"
         yield f"  policy  {record['path'] or 'was not asked'}{' (answered from the cache)' if cached else ''}"
         for reason in record["result"].get("reasons", ()):
-            yield from _reason(reason)
+            yield from _reason(reason, answer)
     if answer.layer == Layer.ENGINE and answer.source is not None and (words := answer.source.last_words()):
         yield f"server's log\n{words}"
 
 
-def _reason(reason: Mapping[str, Any]) -> Iterator[str]:
+def _reason(reason: Mapping[str, Any], answer: Answer) -> Iterator[str]:
     code = reason["code"]
     yield f"  reason  {code}"
     if detail := reason.get("detail"):
         yield f"    detail  {detail}"
-    remedy = reason.get("remedy") or (CODES[code].remedy if code in CODES else "")
-    if remedy:
+    known = CODES[code].remedy if code in CODES else ""
+    if remedy := known or (answer.source.remedy(code) if answer.source is not None else ""):
         yield f"    remedy  {remedy}"
 
 

@@ -90,6 +90,22 @@ class Folder:
             raise ExtauthzError(f"{self.root} cannot be used: {error}; `python -m extauthz.testing prepare`") from None
         return Credentials({issuer.name: issuer for issuer in config.issuers}, mints, authorities, clock)
 
+    def remedy(self, code: str) -> str:
+        """The remedy of a policy's code: `<code>: {remedy: …}` in a data file, as in policies/extauthz/tables/reasons.
+
+        Empty when there is none: neither the answer nor the decision record has a policy's remedy.
+        """
+        for file in sorted((self.server / _POLICIES).rglob("data.*")):
+            try:
+                table = yaml.safe_load(file.read_text())
+            except (OSError, ValueError, yaml.YAMLError):
+                continue  # the server judges the policy's files
+            entry = table.get(code) if isinstance(table, dict) else None
+            remedy = entry.get("remedy") if isinstance(entry, dict) else None
+            if isinstance(remedy, str):
+                return remedy
+        return ""
+
     def mint(self, issuer: IssuerSettings, clock: Clock) -> Mint:
         """The signer of the issuer, with the key that is kept here, or a new one. Raises OSError."""
         path = self.keys / f"{issuer.name}.issuer.key"

@@ -123,6 +123,10 @@ class CheckServer:
         """What a token says that was minted here."""
         return self._credentials.claims(token) if self._credentials is not None else None
 
+    def remedy(self, code: str) -> str:
+        """What the policy's data says against a code of the policy's own; empty when it says nothing."""
+        return self._folder.remedy(code) if self._folder is not None else ""
+
     def close(self) -> None:
         """Ends the connection, not the server."""
         self._channel.close()

@@ -12,6 +12,7 @@ decision := {"allow": true, "ttl": 5} if {
 	}
 } else := {"allow": false, "reasons": [check | some check in checks; check != "pass"], "ttl": 1}
 
+# An undefined check leaves all of them undefined, and nothing is allowed.
 default checks := []
 
 checks := [permission, tenant, amount] if input.action.name == "payment.create"
@@ -21,37 +22,23 @@ checks := [workload] if input.action.name == "payment.settle"
 permission := "pass" if {
 	some role in input.subject.properties.roles
 	input.action.name in data.payments.roles[role].actions
-} else := {
-	"code": "role.permission_missing",
-	"message": "None of your roles permits this.",
-	"remedy": "Ask for a role of policies/payments/roles with this action.",
-	"detail": sprintf("%s needs one of %v", [input.action.name, [name | some name, role in data.payments.roles; input.action.name in role.actions]]),
-}
+} else := refuse("role.permission_missing", sprintf("no role of the subject has %s", [input.action.name]))
 
 tenant := "pass" if {
 	input.resource.properties.tenant == input.subject.properties.tenant
-} else := {
-	"code": "attribute.tenant_mismatch",
-	"message": "The payment belongs to another tenant.",
-	"remedy": "Pay from an account of your own tenant.",
-	"detail": sprintf("subject %v, resource %v", [input.subject.properties.tenant, input.resource.properties.tenant]),
-}
+} else := refuse(
+	"attribute.tenant_mismatch",
+	sprintf("subject %v, resource %v", [input.subject.properties.tenant, input.resource.properties.tenant]),
+)
 
 amount := "pass" if {
 	some role in input.subject.properties.roles
 	input.resource.properties.amount <= data.payments.roles[role].limit
-} else := {
-	"code": "attribute.amount_limit",
-	"message": "The amount is above your limit.",
-	"remedy": "Ask someone with a higher limit.",
-	"detail": sprintf("amount %v", [input.resource.properties.amount]),
-}
+} else := refuse("attribute.amount_limit", sprintf("amount %v", [input.resource.properties.amount]))
 
 workload := "pass" if {
 	input.context.workload.namespace == "batch"
-} else := {
-	"code": "role.workload",
-	"message": "Only batch jobs settle payments.",
-	"remedy": "Settle from the batch namespace.",
-	"detail": "settlement outside batch",
-}
+} else := refuse("role.workload", "settlement outside batch")
+
+# Message and remedy stand in reasons/data.yaml; the detail is for operators.
+refuse(code, detail) := object.union(data.payments.reasons[code], {"code": code, "detail": detail})
