@@ -138,7 +138,7 @@ class SharedParts:
         policy = await asyncio.to_thread(loader.load, path, max_bytes=settings.max_bytes, max_files=settings.max_files)
         return await make_ready(
             policy,
-            {route.policy for route in config.routes},
+            set(config.entrypoints),
             sidecar=settings.engine == "sidecar",
             run_dir=self._run_dir,
             clock=self._clock,
@@ -154,17 +154,17 @@ def _read(file: Path) -> str:
 
 
 def _require_defined(report: projection.Report, config: Config, file: str) -> None:
-    """An entrypoint that the policy does not have would deny every request of its route: said at start, not then."""
+    """An entrypoint that the policy does not have would fail every request: said at start, not then."""
     problems = tuple(
         ConfigProblem(
             file,
             0,
-            f"routes.{route.name}.policy",
-            f"the policy has no rule at {route.policy}",
+            ".".join(place),
+            f"the policy has no rule at {entrypoint}",
             f"use one of: {', '.join(report.declared) or 'none is declared as an entrypoint'}",
         )
-        for route in config.routes
-        if not report.analyses[route.policy].defined
+        for entrypoint, place in config.entrypoints.items()
+        if not report.analyses[entrypoint].defined
     )
     if problems:
         raise ConfigError(problems)

@@ -82,7 +82,8 @@ def _summary(report: Report) -> str:
     if report.config is None:
         return f"{report.file} is refused: {count(len(report.problems), 'problem')}"
     routes = len(report.config.routes)
-    what = count(routes, "route") if routes else "no routes, so everything is denied"
+    nothing = "the policy decides everything" if report.config.policy.compat else "no routes, so everything is denied"
+    what = count(routes, "route") if routes else nothing
     return f"{report.file} is accepted: {what}, {count(len(report.warnings), 'warning')}"
 
 

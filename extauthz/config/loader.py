@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from extauthz import strict_yaml
 from extauthz.config.checks import findings, suggest
+from extauthz.config.compat import with_plugin_words
 from extauthz.config.files import resolved
 from extauthz.config.model import Config
 from extauthz.config.problems import Translator, in_order
@@ -81,7 +82,7 @@ def inspect_bytes(data: bytes, file: str) -> Report:
 def _examined(data: bytes, file: str) -> tuple[Translator, Report]:
     """Steps 2–5. Raises ConfigError for the first of them that finds problems, except 5, which reports."""
     tree = strict_yaml.parse(data, file)  # 2
-    config = resolved(validate(tree), Path(file).absolute().parent)  # 3, 4
+    config = with_plugin_words(resolved(validate(tree), Path(file).absolute().parent))  # 3, 4
     config.bind(file=file, digest=tree.digest)
     translator = Translator(tree, shape)
     problems = in_order(map(translator.finding, findings(config)))  # 5

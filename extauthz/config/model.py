@@ -56,6 +56,16 @@ class Config(Settings):
     _origin: Origin = PrivateAttr(default=Origin())
 
     @property
+    def entrypoints(self) -> dict[str, tuple[str, ...]]:
+        """Every policy entrypoint, and where the file names it first."""
+        found: dict[str, tuple[str, ...]] = {}
+        if self.policy.compat:
+            found[self.policy.opa_envoy_plugin.entrypoint] = ("policy", "opa_envoy_plugin", "path")
+        for route in self.routes:
+            found.setdefault(route.policy, ("routes", route.name, "policy"))
+        return found
+
+    @property
     def origin(self) -> Origin:
         """The file that this was read from; empty for a configuration that was built in memory."""
         return self._origin

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from extauthz.policy.rollout_settings import CandidateSettings  # noqa: TC001 - pydantic reads it at run time
+from extauthz.policy.compat_settings import OpaEnvoyPluginSettings
 from extauthz.settings import Duration, Settings, Size
 
 _ADDRESS = re.compile(r"unix://(?P<path>/.+)|http://(?P<host>127\.0\.0\.1|localhost|\[::1\]):(?P<port>\d{1,5})")
@@ -99,5 +100,9 @@ class PolicySettings(Settings):
     """How OPA is used as a library."""
     cache: CacheSettings = CacheSettings()
     """How decisions are reused."""
+    compat: Literal["", "opa-envoy-plugin"] = ""
+    """`opa-envoy-plugin`: its input document and result contract instead of ours, so that its users' Rego runs."""
+    opa_envoy_plugin: OpaEnvoyPluginSettings = OpaEnvoyPluginSettings()
+    """What opa-envoy-plugin was configured with; read with `compat: opa-envoy-plugin` only."""
     candidate: CandidateSettings | None = None
     """Another policy that is tried beside this one, on the same Checks."""

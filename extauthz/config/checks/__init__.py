@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from extauthz.config.checks import attributes, listeners, references, routing, suggestions, trust
+from extauthz.config.checks import attributes, compat, listeners, references, routing, suggestions, trust
 from extauthz.config.checks.rule import Finding, advice, error
 
 if TYPE_CHECKING:
     from extauthz.config.model import Config
 
-__all__ = ["Finding", "attributes", "findings", "listeners", "references", "routing", "suggest", "suggestions", "trust"]
+__all__ = ["Finding", "attributes", "compat", "findings", "listeners", "references", "routing", "suggest", "suggestions", "trust"]
 
 
 def findings(config: Config) -> tuple[Finding, ...]:
