@@ -36,6 +36,7 @@ RUN /opt/build/bin/pip wheel --quiet --no-cache-dir --disable-pip-version-check 
 COPY --from=native /out /opt/extauthz/native
 COPY deploy/healthcheck.py deploy/sbom.py /opt/extauthz/
 # What is inside: Python packages as they are installed, Go modules as they are written in the binaries.
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN /opt/build/bin/cyclonedx-py environment --output-format JSON --pyproject pyproject.toml /opt/extauthz/bin/python \
       | python /opt/extauthz/sbom.py /opt/extauthz/native/opa /opt/extauthz/native/*.so > /opt/extauthz/sbom.cdx.json \
  && rm /opt/extauthz/sbom.py
@@ -68,7 +69,7 @@ CMD ["serve", "/etc/extauthz/extauthz.yaml"]
 FROM server AS development
 # A new volume takes the owner of the folder that it is mounted over.
 # hadolint ignore=DL3002
-USER root
+USER 0:0
 RUN python -m extauthz.demo.compose_files folders && chown -R 10001:10001 /platform
 USER 10001:10001
 HEALTHCHECK NONE

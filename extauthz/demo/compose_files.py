@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT: Final = Path("/platform")
+POLICIES: Final = Path("/policies")
+"""Where the policies of the source tree are mounted; else those of the package."""
 PORT: Final = 8443
 """Where each Envoy, the issuer and the catalogue listen, each in its own container."""
 ADMIN_PORT: Final = 9901
@@ -101,7 +103,7 @@ def prepare(layout: Layout, clock: Clock | None = None) -> bool:
     """Write everything; what is there and still lives is kept, but for the policy. Whether anything was signed."""
     clock = clock or SystemClock()
     folders(layout)
-    bundle = loader.load(shared("policies")).bundle()
+    bundle = loader.load(POLICIES if POLICIES.is_dir() else shared("policies")).bundle()
     write_private(layout.root / "policy" / "policy.tar.gz", bundle)
     kept = layout.root / "authority"
     if (kept / "ca.pem").exists():

@@ -1,0 +1,160 @@
+"""Parts that die or stop answering while requests flow: what is answered meanwhile, and that it goes on afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from extauthz.demo.load import Load
+from extauthz.demo.zones import EDGE, STORAGE
+from extauthz.errors import ExtauthzError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from extauthz.demo.lab import Lab
+    from tests.compose.platform import ComposePlatform
+    from tests.compose.table import Table
+
+BEFORE, DURING = 1.0, 2.5
+"""Seconds of load before the fault, and while it lasts."""
+_PATIENCE: Final = 45.0
+"""Seconds in which honest requests must go through again."""
+_ENOUGH: Final = 5
+_CRASH: Final = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGKILL)"
+
+Step = "Callable[[], Awaitable[object]]"
+
+
+async def run(platform: ComposePlatform, lab: Lab, table: Table) -> None:
+    async def nothing() -> None:
+        """Nobody does anything: it comes back by itself."""
+
+    def paused(*services: str) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
+        return (lambda: platform.docker("pause", *services)), (lambda: platform.docker("unpause", *services))
+
+    def killed(*services: str) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
+        return (lambda: platform.docker("kill", *services)), (lambda: platform.docker("start", *services))
+
+    edge, storage = EDGE.name, STORAGE.name
+    denied, failed = "engine.unavailable", "503"
+    cases = {
+        "opa-crashes": (f"{edge}-opa", (lambda: crash(platform, f"{edge}-opa"), nothing), ""),
+        "opa-stops-answering": (f"{storage}-opa", paused(f"{storage}-opa"), "engine."),
+        "check-server-crashes": (
+            f"{storage}-extauthz",
+            (lambda: crash(platform, f"{storage}-extauthz"), nothing),
+            denied,
+        ),
+        "check-server-stops-answering": (f"{edge}-extauthz", paused(f"{edge}-extauthz"), denied),
+        "issuer-killed": ("issuer", killed("issuer"), failed),
+        "issuer-stops-answering": ("issuer", paused("issuer"), failed),
+        "catalogue-killed": ("catalogue", killed("catalogue"), "engine.attributes_unavailable"),
+        "catalogue-stops-answering": ("catalogue", paused("catalogue"), "engine.attributes_unavailable"),
+        "envoy-killed": ("model-envoy", killed("model-envoy"), "50"),
+        "service-killed": ("fraud-scorer", killed("fraud-scorer"), "50"),
+    }
+    for name, (service, (fault, repair), promised) in cases.items():
+        await _case(platform, lab, table, name, service, fault, repair, promised)
+
+
+async def crash(platform: ComposePlatform, service: str) -> None:
+    """Ends process 1's child as the kernel would (SIGKILL): the engine's own restart policy has to bring it back.
+
+    `docker kill` would not do: the engine takes it for an operator's wish. So a container in the host's process
+    namespace, ours alone, sends the signal.
+    """
+    said = await platform.engine.must("inspect", "--format", "{{.State.Pid}}", await platform.id_of(service))
+    image = "extauthz-development:0.1.0"
+    options = ("--rm", "--pid", "host", "--network", "none", "--user", "0:0", "--entrypoint", "python")
+    await platform.engine.must("run", *options, image, "-IS", "-c", _CRASH, said.strip())
+
+
+async def _case(
+    platform: ComposePlatform,
+    lab: Lab,
+    table: Table,
+    name: str,
+    service: str,
+    fault: Callable[[], Awaitable[object]],
+    repair: Callable[[], Awaitable[object]],
+    promised: str,
+) -> None:
+    load = Load(lab)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.run())
+        await asyncio.sleep(BEFORE)
+        await fault()
+        await asyncio.sleep(DURING)
+        await repair()
+        seconds = await _recovered(load)
+        load.stop.set()
+    await platform.healthy(services=[service])
+    answers = {code: count for code, count in load.denied.items() if code != "attribute.tenant_mismatch"}
+    answers |= dict(load.failed)
+    unknown = [code for code in answers if not code.startswith(("engine.", "50"))]
+    kept = not promised or any(code.startswith(promised) for code in answers)
+    sound = load.sound and not unknown and kept and seconds < _PATIENCE
+    seen = ", ".join(f"{code} x{count}" for code, count in sorted(answers.items())) or "no request was refused"
+    wrong = f"; wrongly allowed {len(load.wrong)}, hanging {load.hung}" if not load.sound else ""
+    expected = f"{promised or 'engine.'}…, no wrong allow, no hang, and it goes on"
+    table.add(name, f"{service}, under load", expected, f"{seen}{wrong}; goes on after {seconds:.1f} s", ok=sound)
+
+
+async def _recovered(load: Load) -> float:
+    """Seconds until honest requests went through again."""
+    before, started = load.allowed, time.monotonic()
+    while load.allowed < before + _ENOUGH:
+        if time.monotonic() - started > _PATIENCE:
+            break
+        await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+async def rolling(platform: ComposePlatform, lab: Lab, table: Table) -> None:
+    """Each of the two authorization servers of every zone in turn, its OPA with it, while transfers flow.
+
+    1. The server drains and ends; its Envoy asks the other one. 2. Its OPA is restarted. 3. It starts again.
+    """
+    load = Load(lab)
+    rolled = 0
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.run())
+        await asyncio.sleep(BEFORE)
+        for suffix in ("", "-2"):
+            for zone in lab.platform.layout.zones:
+                server, opa = f"{zone}-extauthz{suffix}", f"{zone}-opa{suffix}"
+                await platform.engine.must("stop", "--time", "15", await platform.id_of(server))  # 1
+                await platform.engine.must("restart", "--time", "5", await platform.id_of(opa))  # 2
+                await platform.healthy(services=[opa])
+                await platform.docker("start", server)  # 3
+                await platform.healthy(services=[server])
+                rolled += 2
+        await asyncio.sleep(BEFORE)
+        load.stop.set()
+    lost = load.failed.total() + load.hung + sum(n for code, n in load.denied.items() if code.startswith("engine."))
+    seen = f"{load.total} requests, {lost} lost"
+    if lost:
+        seen += f": {dict(load.failed)} {dict(load.denied)}"
+    what = f"{rolled} containers restarted, one after the other, under load"
+    table.add("rolling-restart", what, "0 lost", seen, ok=not lost and load.sound and load.allowed > 0)
+
+
+async def policy_change(platform: ComposePlatform, table: Table) -> None:
+    """`prepare` run again writes the policy anew; every OPA takes it without a restart."""
+    before = await _started(platform)
+    await platform.docker("restart", "prepare")
+    await asyncio.sleep(BEFORE)
+    try:
+        await platform.healthy()
+        after = await _started(platform)
+        seen = "no OPA restarted, all well" if before == after else "an OPA restarted"
+    except ExtauthzError as error:
+        seen = str(error)
+    table.add("prepare-again", "the development CA runs a second time", "no OPA restarted, all well", seen)
+
+
+async def _started(platform: ComposePlatform) -> dict[str, str]:
+    containers = await platform.containers()
+    return {one["Name"]: one["State"]["StartedAt"] for one in containers if one["Name"].endswith("-opa-1")}

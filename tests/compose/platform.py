@@ -1,0 +1,255 @@
+"""The platform of docker-compose.yml, started for a test: the second `Stage` that the scenarios run on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from cryptography import x509
+
+from extauthz.clock import SystemClock
+from extauthz.demo import compose_files
+from extauthz.demo.config_files import SERVICES, Credentials
+from extauthz.demo.dev_ca import DevCa, Identity, thumbprint
+from extauthz.demo.layout import Layout, ZoneLayout
+from extauthz.demo.tokens import Mint
+from extauthz.demo.zones import EDGE, TRUST_DOMAIN, ZONES, Zone
+from extauthz.errors import ExtauthzError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.compose.engine import Engine
+
+WAY_IN: Final = {9001: "orchestration", 9002: "model", 9003: "storage", 9004: "storage-staging"}
+"""Port of the container `way-in` → the zone whose Envoy it leads to; see access.yml."""
+_UP: Final = 300.0
+_READY: Final = 60.0
+_POLL: Final = 0.2
+_TRACEBACK: Final = "Traceback (most recent call last)"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class ComposePlatform:
+    """An async context manager. `layout` has this host's ports; `credentials` are those of the development authority."""
+
+    def __init__(self, engine: Engine, say: Callable[[str], None]) -> None:
+        self.engine = engine
+        self.project = f"extauthz-test-{secrets.token_hex(3)}"
+        self._say = say
+        self._ports = {name: _free_port() for name in ("EDGE_PORT", "ISSUER_PORT", "PROMETHEUS_PORT")}
+        engine.environment |= {name: str(port) for name, port in self._ports.items()}
+        self._root = Path(tempfile.mkdtemp(prefix="xa-compose-"))
+        self._logs: list[asyncio.subprocess.Process] = []
+        self.layout: Layout
+        self.credentials: Credentials
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.up("core")
+            await self._look_in()
+            await self._follow_logs()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        for process in self._logs:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        self._logs.clear()
+        await self.down()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    # compose
+
+    def _command(self, *arguments: str) -> list[str]:
+        files = ["-f", "docker-compose.yml", "-f", "tests/compose/access.yml"]
+        return ["compose", "-p", self.project, *files, *arguments]
+
+    async def compose(self, *arguments: str, timeout: float = 120.0) -> str:
+        """Raises ExtauthzError."""
+        return await self.engine.must(*self._command(*arguments), timeout=timeout)
+
+    async def up(self, profile: str) -> None:
+        """Start what the profile adds; returns when every health check is content. Raises ExtauthzError."""
+        try:
+            await self.compose("--profile", profile, "up", "--detach", "--no-build", timeout=_UP)
+            await self.healthy(profile)
+        except ExtauthzError as error:
+            raise ExtauthzError(f"{error}\n{await self._unwell()}") from None
+
+    async def down(self) -> str:
+        """End and remove everything, volumes as well."""
+        command = self._command("--profile", "*", "down", "--volumes", "--timeout", "10")
+        said = await self.engine.run(*command, timeout=_UP)
+        return "" if said.ok else said.error
+
+    async def config(self, profile: str = "*") -> dict[str, Any]:
+        """The compose file as the engine understands it."""
+        said = await self.compose("--profile", profile, "config", "--format", "json")
+        parsed: dict[str, Any] = json.loads(said)
+        return parsed
+
+    async def containers(self) -> list[dict[str, Any]]:
+        """`docker inspect` of every container, the ended ones as well."""
+        said = await self.engine.must("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.project}")
+        if not (ids := said.split()):
+            return []
+        found: list[dict[str, Any]] = json.loads(await self.engine.must("inspect", *ids))
+        return found
+
+    async def leftovers(self) -> list[str]:
+        """Containers, networks and volumes of the project that still exist."""
+        own = f"label=com.docker.compose.project={self.project}"
+        found = []
+        for kind, command in (
+            ("container", ("ps", "-a")),
+            ("network", ("network", "ls")),
+            ("volume", ("volume", "ls")),
+        ):
+            said = await self.engine.must(*command, "--quiet", "--filter", own)
+            found += [f"{kind} {name}" for name in said.split()]
+        return found
+
+    async def id_of(self, service: str) -> str:
+        return (await self.compose("ps", "-aq", service)).strip()
+
+    async def execute(self, service: str, *command: str, user: str = "") -> tuple[int, str]:
+        """Exit code and output of a command in a running container."""
+        options = ["-T", *(["--user", user] if user else [])]
+        said = await self.engine.run(*self._command("exec", *options, service, *command), timeout=60.0)
+        return said.code, (said.out + said.error).strip()
+
+    async def docker(self, verb: str, *services: str) -> None:
+        """`docker VERB` on services' containers. Raises ExtauthzError."""
+        await self.engine.must(verb, *[await self.id_of(service) for service in services])
+
+    async def healthy(self, *profiles: str, services: Iterable[str] = (), seconds: float = _READY) -> None:
+        """Wait until the containers are well; all of them unless `services` names some. Raises ExtauthzError."""
+        del profiles
+        wanted, deadline = set(services), time.monotonic() + seconds
+        while True:
+            unwell = []
+            for container in await self.containers():
+                name, state = container["Config"]["Labels"]["com.docker.compose.service"], container["State"]
+                if wanted and name not in wanted:
+                    continue
+                once = container["HostConfig"]["RestartPolicy"]["Name"] in {"", "no"}
+                well = state["ExitCode"] == 0 if once else state["Running"]
+                if once and state["Running"] and name != "way-in":
+                    well = False
+                if "Health" in state:
+                    well = well and state["Health"]["Status"] == "healthy"
+                if not well:
+                    unwell.append(name)
+            if not unwell:
+                return
+            if time.monotonic() > deadline:
+                raise ExtauthzError(f"not well after {seconds:.0f} s: {', '.join(sorted(unwell))}")
+            await asyncio.sleep(_POLL)
+
+    async def _unwell(self) -> str:
+        """States and last words, for a message."""
+        states = await self.engine.run(*self._command("--profile", "*", "ps", "-a"))
+        words = await self.engine.run(*self._command("--profile", "*", "logs", "--no-color", "--tail", "8"))
+        return states.out + words.out[-8000:]
+
+    # Stage
+
+    @staticmethod
+    def service(name: str) -> str:
+        """`storage.extauthz` → `storage-extauthz`, `edge.service` → `gateway`."""
+        zone, _, part = name.partition(".")
+        if part == "service":
+            return next(one.service for one in SERVICES if one.name == zone)
+        return f"{zone}-{part}" if part else zone
+
+    async def kill(self, name: str) -> None:
+        await self.docker("kill", self.service(name))
+
+    async def restart(self, name: str) -> None:
+        service = self.service(name)
+        await self.docker("start", service)
+        await self.healthy(services=[service])
+
+    async def kill_opa(self, zone: Zone) -> None:
+        await self.docker("kill", f"{zone.name}-opa")
+
+    async def revive_opa(self, zone: Zone) -> None:
+        await self.docker("start", f"{zone.name}-opa")
+
+    async def pause_opa(self, zone: Zone) -> None:
+        await self.docker("pause", f"{zone.name}-opa")
+
+    async def resume_opa(self, zone: Zone) -> None:
+        await self.docker("unpause", f"{zone.name}-opa")
+
+    async def tracebacks(self) -> list[str]:
+        """Lines of logs that begin a Python traceback."""
+        said = await self.compose("--profile", "*", "logs", "--no-color", timeout=_READY)
+        return [line for line in said.splitlines() if _TRACEBACK in line]
+
+    # what the development authority made
+
+    async def _look_in(self) -> None:
+        """Its keys, and the ports by which this host reaches the zones."""
+        await self.engine.must("cp", f"{await self.id_of('prepare')}:/platform", str(self._root))
+        made = self._root / "platform"
+        bundle, key = (made / "authority" / "ca.pem").read_bytes(), (made / "authority" / "ca.key").read_bytes()
+        clock = SystemClock()
+        mint = Mint(compose_files.plan().issuer, (made / "issuer" / "issuer.key").read_bytes(), clock)
+        self.credentials = Credentials(DevCa(TRUST_DOMAIN, clock, kept=(bundle, key)), mint)
+        for zone in ZONES:
+            self.credentials.svids[zone.name] = _svid(made / zone.name / "envoy" / "secrets")
+        ports = {EDGE.name: self._ports["EDGE_PORT"]}
+        for inside, name in WAY_IN.items():
+            said = await self.compose("port", "way-in", str(inside))
+            ports[name] = int(said.rpartition(":")[2])
+        zones = {zone.name: ZoneLayout(zone, self._root / zone.name, ports[zone.name]) for zone in ZONES}
+        for place in zones.values():
+            place.root.mkdir()
+        (self._root / "ca.pem").write_bytes(bundle)
+        self.layout = Layout(self._root, zones, self._ports["ISSUER_PORT"], 0)
+
+    async def _follow_logs(self) -> None:
+        """The Envoys' access logs, as they are written, where the runner looks for them."""
+        for place in self.layout.zones.values():
+            container = await self.id_of(f"{place.zone.name}-envoy")
+            with place.access_log.open("wb") as output:
+                process = await asyncio.create_subprocess_exec(
+                    *("docker", "logs", "--follow", container),
+                    env=self.engine.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.DEVNULL,
+                )
+            self._logs.append(process)
+
+    @property
+    def prometheus(self) -> str:
+        return f"http://127.0.0.1:{self._ports['PROMETHEUS_PORT']}"
+
+
+def _svid(folder: Path) -> Identity:
+    certificate, key = (folder / "svid.pem").read_bytes(), (folder / "svid.key").read_bytes()
+    return Identity(certificate, key, thumbprint(x509.load_pem_x509_certificate(certificate)))
