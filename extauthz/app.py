@@ -21,6 +21,8 @@ from extauthz.authn.revocation import Revocations
 from extauthz.authn.spiffe import IdPatterns
 from extauthz.authn.tokens import TokenVerifier
 from extauthz.authn.workload import WorkloadVerifier
+from extauthz.check.compat import pipeline as compat
+from extauthz.check.compat import result as plugin_result
 from extauthz.check.pipeline import Pipeline, Route
 from extauthz.check.policy_input import InputTemplate
 from extauthz.check.policy_stage import PolicyStage
@@ -30,6 +32,7 @@ from extauthz.clock import Clock, SystemClock
 from extauthz.errors import ExtauthzError
 from extauthz.generation import Generation
 from extauthz.outbound import Outbound
+from extauthz.policy import result
 from extauthz.policy.absent import AbsentEngine
 from extauthz.policy.cached import CachedEngine
 from extauthz.policy.embedded import EmbeddedEngine, LoadedPolicy
@@ -45,10 +48,12 @@ from extauthz.telemetry.recorder import Recorder
 from extauthz.telemetry.trail import RouteFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from extauthz.attributes.registry import Sources
     from extauthz.config import Config
+    from extauthz.model import Decision
     from extauthz.policy.engine import Engine
     from extauthz.policy.loader import PolicyFiles
     from extauthz.policy.projection import Report
@@ -190,7 +195,10 @@ class Application:
         engine = await self._engine(generation, config, revocations)
         recorder = Recorder(config.telemetry.records, self._metrics)
         rollout = await self._rollout(generation, config, revocations, engine, recorder)
-        pipeline = Pipeline(
+        make: Callable[..., Pipeline] = Pipeline
+        if config.policy.compat:
+            make = await asyncio.to_thread(compat.prepare, config.policy.opa_envoy_plugin, routed=bool(routes))
+        pipeline = make(
             router=Router(routes),
             workloads=workloads,
             tokens=tokens,
@@ -251,10 +259,11 @@ class Application:
 
     async def _embedded(self, policy: PolicyFiles, settings: PolicySettings) -> Engine:
         loaded = await asyncio.to_thread(LoadedPolicy, find_library(), policy)
-        return EmbeddedEngine(loaded, settings=settings.embedded, clock=self._clock)
+        return EmbeddedEngine(loaded, settings=settings.embedded, clock=self._clock, read=_reader(settings))
 
     def _sidecar(self, address: str, settings: PolicySettings, revision: str | None) -> Engine:
-        engine = SidecarEngine(address, settings=settings.sidecar, clock=self._clock, revision=revision)
+        read = _reader(settings)
+        engine = SidecarEngine(address, settings=settings.sidecar, clock=self._clock, revision=revision, read=read)
         engine.start()
         return engine
 
@@ -277,6 +286,11 @@ class Application:
     def _waited(self, source: str, seconds: float, good: bool) -> None:  # noqa: FBT001 - the shape of attributes.Waited
         del source
         self._metrics.upstream("attributes", seconds, good)
+
+
+def _reader(settings: PolicySettings) -> Callable[[Any], Decision]:
+    """What makes a decision of the policy's result."""
+    return plugin_result.read if settings.compat else result.parse
 
 
 def _route(settings: RouteSettings, config: Config, generation: Generation, sources: Sources) -> Route:

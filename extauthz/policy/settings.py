@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from extauthz.policy.rollout_settings import CandidateSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.policy.compat_settings import OpaEnvoyPluginSettings
+from extauthz.policy.rollout_settings import CandidateSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.settings import Duration, Settings, Size
 
 _ADDRESS = re.compile(r"unix://(?P<path>/.+)|http://(?P<host>127\.0\.0\.1|localhost|\[::1\]):(?P<port>\d{1,5})")

@@ -1,4 +1,4 @@
-"""`multipart/form-data` as Go's `mime/multipart` reads it: the parts of a body, with what opa-envoy-plugin needs of each.
+"""`multipart/form-data` as Go's `mime/multipart` reads it: the parts of a body that have a form name.
 
 Laws:
 

@@ -14,7 +14,18 @@ from extauthz.config.checks.rule import Finding, advice, error
 if TYPE_CHECKING:
     from extauthz.config.model import Config
 
-__all__ = ["Finding", "attributes", "compat", "findings", "listeners", "references", "routing", "suggest", "suggestions", "trust"]
+__all__ = [
+    "Finding",
+    "attributes",
+    "compat",
+    "findings",
+    "listeners",
+    "references",
+    "routing",
+    "suggest",
+    "suggestions",
+    "trust",
+]
 
 
 def findings(config: Config) -> tuple[Finding, ...]:
