@@ -6,7 +6,7 @@ import socket
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from extauthz.errors import ExtauthzError, MissingPart
 from extauthz.transport import envoy
@@ -45,10 +45,7 @@ def reserve(address: str) -> tuple[str, socket.socket | None]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
             where = probe.getsockname()
-        kept = socket.socket(family)
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        kept.bind(where)
+        kept = _bound(family, where, socket.SO_REUSEPORT)
     except OSError as error:
         raise ExtauthzError(f"cannot listen on {address}: {error.strerror or error}") from None
     shown = f"[{where[0]}]" if family == socket.AF_INET6 else where[0]
@@ -57,23 +54,33 @@ def reserve(address: str) -> tuple[str, socket.socket | None]:
 
 def listen(address: str) -> socket.socket:
     """A listening socket of our own. Raises ExtauthzError."""
+    path = unix_path(address)
     try:
-        if path := unix_path(address):
+        if path:
             _free_unix(Path(path))
-            server = socket.socket(socket.AF_UNIX)
-            server.bind(path)
+            server = _bound(socket.AF_UNIX, path)
             Path(path).chmod(0o660)
         else:
             host, port = host_port(address)
             family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            server = socket.socket(family)
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind(where)
+            server = _bound(family, where)
         server.listen(128)
-        server.setblocking(False)  # noqa: FBT003 - the standard library's signature
     except OSError as error:
         raise ExtauthzError(f"cannot listen on {address}: {error.strerror or error}") from None
+    server.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return server
+
+
+def _bound(family: int, where: Any, *options: int) -> socket.socket:
+    made = socket.socket(family)
+    try:
+        for option in (socket.SO_REUSEADDR, *options):
+            made.setsockopt(socket.SOL_SOCKET, option, 1)
+        made.bind(where)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _free_unix(path: Path) -> None:
