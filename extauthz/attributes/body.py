@@ -37,19 +37,27 @@ _PREFIX: Final = 5
 _NOTHING: Final = Document(MISSING)
 
 
-def document(question: AttributeQuestion, max_bytes: int, max_depth: int) -> Document | Deny:
-    """The JSON body, parsed at most once a Check; its root is MISSING when the request has no body."""
+def document(question: AttributeQuestion, bounds: tuple[int, int]) -> Document | Deny:
+    """The JSON body, parsed at most once a Check; its root is MISSING when the request has no body.
+
+    `bounds`: bytes and nesting, at most. Each source holds the body to its own.
+    """
     known = question.document
+    if known is not None and (question.bounds == bounds or known.__class__ is Deny):
+        return known
+    question.bounds = bounds
+    max_bytes, max_depth = bounds
     body = question.request.body
     try:
         if known is None:
-            known = question.document = _whole(question.request) or (
+            known = _whole(question.request) or (
                 strict_json.parse(body, max_bytes=max_bytes, max_depth=max_depth) if body else _NOTHING
             )
-        elif known.__class__ is Document:
+        else:
             strict_json.fits(body, max_bytes=max_bytes, max_depth=max_depth)
     except NotStrict as error:
-        known = question.document = deny("request.body_malformed", str(error))
+        known = deny("request.body_malformed", str(error))
+    question.document = known
     return known
 
 

@@ -172,10 +172,10 @@ def _decoded(text: str) -> str:
 def _body(rule: RequestField, pointer: str, settings: RequestSource) -> Pick:
     convert = from_json(rule)
     find = Pointer(pointer).find
-    max_bytes, max_depth = settings.max_body, settings.max_depth
+    bounds = (settings.max_body, settings.max_depth)
 
     def pick(question: AttributeQuestion) -> Any:
-        document = bodies.document(question, max_bytes, max_depth)
+        document = bodies.document(question, bounds)
         if isinstance(document, Deny):
             raise Refused(document)
         value = find(document.root)

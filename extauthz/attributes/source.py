@@ -29,6 +29,8 @@ class AttributeQuestion:
     resource_id: str = ""
     document: Document | Deny | None = field(default=None, init=False)
     """The JSON body, once a source has asked for it (`body.document`)."""
+    bounds: tuple[int, int] | None = field(default=None, init=False)
+    """Size and depth that the JSON body was last held to."""
     parameters: dict[str, list[str]] | Deny | None = field(default=None, init=False)
     """The query, once a source has asked for it (`query.parameters`)."""
 

@@ -211,11 +211,11 @@ def test_a_route_without_body_fields_never_reads_the_body(monkeypatch: pytest.Mo
 
 def test_the_stricter_of_two_bounds_holds() -> None:
     asked = question(request(b'{"a": [[1]]}'))
-    assert isinstance(bodies.document(asked, 100, 10), strict_json.Document)
-    refused = bodies.document(asked, 100, 2)
+    assert isinstance(bodies.document(asked, (100, 10)), strict_json.Document)
+    refused = bodies.document(asked, (100, 2))
     assert isinstance(refused, Deny)
     assert refused.code == "request.body_malformed"
-    assert bodies.document(asked, 100, 10) is refused
+    assert bodies.document(asked, (100, 10)) is refused
 
 
 @pytest.mark.parametrize(
