@@ -26,8 +26,11 @@ def bearer(request: Request) -> str | Deny | None:
     if AUTHORIZATION in request.duplicated_headers:
         return deny("request.header_duplicated", AUTHORIZATION)
     value = request.headers.get(AUTHORIZATION)
-    if value is None:
-        return None
+    return None if value is None else of_value(value)
+
+
+def of_value(value: str) -> str | Deny:
+    """The token in the value of an Authorization header, or a refusal."""
     if len(value) > MAX_TOKEN + _PREFIX:
         return deny("token.too_large")
     match = _BEARER.fullmatch(value)

@@ -257,7 +257,8 @@ class Pipeline:
         refused = decision if isinstance(decision, Deny) else _UNDECIDED
         metadata["layer"] = refused.layer.value
         metadata["code"] = refused.code
-        return respond.deny(refused, trail.decision_id, request, metadata)
+        detail = "message" if route is None else route.settings.detail
+        return respond.deny(refused, trail.decision_id, request, metadata, detail)
 
 
 def _metadata(facts: Facts, trail: Trail) -> dict[str, Any]:

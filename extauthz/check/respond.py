@@ -93,23 +93,31 @@ def deny(
     decision_id: str,
     request: Request | None,
     metadata: Mapping[str, Any],
+    detail: str = "message",
 ) -> bytes:
-    """Steps 2-4. `request` is None when it could not be read."""
-    message = _utf8(decision.message)
+    """Steps 2-4. `request` is None when it could not be read. `detail`: what the caller learns (`RouteSettings`)."""
+    message = _utf8(decision.message) if detail == "message" else ""
     if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):  # 3
-        body = f"{decision.code}: {message} (decision {decision_id})"
+        body = _grpc_text(decision.code, message, decision_id, detail)
         denied = _denied(decision.code, decision.layer, message, grpc=True) + _header(
             "grpc-message", quote(body, safe=_GRPC_MESSAGE)
         )
     else:
-        body = orjson.dumps(
-            {"layer": decision.layer, "code": decision.code, "message": message, "decision_id": decision_id}
-        ).decode()
+        told = {"layer": decision.layer, "code": decision.code} if detail != "none" else {}
+        if detail == "message":
+            told["message"] = message
+        body = orjson.dumps({**told, "decision_id": decision_id}).decode()
         denied = _denied(decision.code, decision.layer, message, grpc=False)
     denied += _header(DECISION_ID, decision_id) + _field(b"\x1a", body.encode())
     return (
         _denied_status(decision.code, decision.layer) + _field(_DENIED, denied) + _field(_METADATA, _metadata(metadata))
     )
+
+
+def _grpc_text(code: str, message: str, decision_id: str, detail: str) -> str:
+    if detail == "none":
+        return f"decision {decision_id}"
+    return f"{code}: {message} (decision {decision_id})" if message else f"{code} (decision {decision_id})"
 
 
 # The parts that come back from Check to Check are built once. A cached part holds no more than an answer does.
@@ -214,7 +222,8 @@ def _challenge(code: str, layer: Layer, message: str) -> str:
     if layer is not Layer.TOKEN and code not in _BINDING:
         return ""
     error = "insufficient_scope" if code == "token.scope" else "invalid_token"
-    return f'Bearer realm="{REALM}", error="{error}", error_description="{_NOT_QUOTABLE.sub("?", message)}"'
+    challenge = f'Bearer realm="{REALM}", error="{error}"'
+    return f'{challenge}, error_description="{_NOT_QUOTABLE.sub("?", message)}"' if message else challenge
 
 
 def _utf8(text: str) -> str:

@@ -107,6 +107,8 @@ class RouteSettings(Settings):
     """How long a decision may be reused, at most. 0: never."""
     policy_headers: tuple[HeaderName, ...] = ()
     """Header names beside `x-extauthz-*` that the policy may set; client-sent copies of them are removed."""
+    detail: Literal["none", "code", "message"] = "message"
+    """What a refused caller learns beside the decision id: nothing, layer and code, or the message as well."""
     forward_token: bool = True
     """False: the Authorization header is removed before the request goes upstream."""
 

@@ -64,6 +64,11 @@ def comparison_line(comparison: dict[str, Any], labels: Mapping[str, str]) -> by
     return redact_tokens(data.decode()).encode() if b"eyJ" in data else data
 
 
+def document(trail: Trail) -> dict[str, Any]:
+    """A record as JSON values, without labels and without a bound on its length."""
+    return _record(trail, {}, full_path=False)
+
+
 def _shortened(record: dict[str, Any]) -> bytes:
     result = record["result"]
     kept = {name: record[name] for name in ("type", "decision_id", "timestamp", "layer", "code", "cached", "metrics")}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from extauthz.tasks import Tasks
     from extauthz.telemetry.metrics import Metrics
     from extauthz.telemetry.settings import RecordSettings
+    from extauthz.telemetry.tickets import Tickets
     from extauthz.telemetry.trail import Trail
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,16 @@ _AT_ONCE: Final = 32
 
 
 class Recorder:
-    def __init__(self, settings: RecordSettings, metrics: Metrics, *, labels: Mapping[str, str] | None = None) -> None:
-        """`labels` (instance, version …) are added to the configured ones."""
+    def __init__(
+        self,
+        settings: RecordSettings,
+        metrics: Metrics,
+        *,
+        labels: Mapping[str, str] | None = None,
+        tickets: Tickets | None = None,
+    ) -> None:
+        """`labels` (instance, version …) are added to the configured ones. `tickets` keeps denials in memory."""
+        self._tickets = tickets
         self._metrics = metrics
         self._labels = {**(labels or {}), **settings.labels}
         self._full_path = settings.path == "full"
@@ -115,6 +124,8 @@ class Recorder:
         for _ in range(min(most, len(self._trails))):
             trail = self._trails.popleft()
             self._account(trail)
+            if self._tickets is not None:
+                self._tickets.add(trail)
             if self._output is not None and (line := self._line(trail)):
                 self._lines.append(line)
 

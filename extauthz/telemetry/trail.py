@@ -10,10 +10,10 @@ import os
 import time
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from extauthz.model import Decision, Request, Subject, Workload
 
@@ -78,6 +78,7 @@ class Trail:
         "method",
         "ns",
         "path",
+        "policy_input",
         "request_id",
         "resource_id",
         "revision",
@@ -102,6 +103,8 @@ class Trail:
         self.subject: Subject | None = None
         self.decision: Decision | None = None
         self.revision = self.engine = ""
+        self.policy_input: Mapping[str, Any] | None = None
+        """What the policy was asked, before any projection; only kept where denial tickets want it."""
         self.token_cached: bool | None = None
         """None: no token was looked up."""
         self.decision_cached: bool | None = None
