@@ -49,7 +49,7 @@ class Finding:
 
 
 def with_sources(findings: Iterable[Finding], directory: Path) -> list[Finding]:
-    """The findings in order, each with its line of Rego. Their files are below `directory`, which is put before them."""
+    """The findings in order, each with its line of Rego. Their files are below `directory`, and named so."""
     lines: dict[str, list[str]] = {}
 
     def sourced(found: Finding) -> Finding:
