@@ -34,6 +34,7 @@ from extauthz.generation import Generation
 from extauthz.outbound import Outbound
 from extauthz.policy import result
 from extauthz.policy.absent import AbsentEngine
+from extauthz.policy.agreed import AgreedEngine
 from extauthz.policy.cached import CachedEngine
 from extauthz.policy.embedded import EmbeddedEngine, LoadedPolicy
 from extauthz.policy.native import find_library
@@ -228,6 +229,8 @@ class Application:
         elif generation.opa or settings.sidecar.address:
             revision = generation.revision if generation.opa else None
             engine = self._sidecar(generation.opa or settings.sidecar.address, settings, revision)
+            if not generation.opa and generation.policy is not None:
+                engine = AgreedEngine(engine, generation.revision)
         else:
             engine = AbsentEngine()
         return self._cached(engine, generation.report, settings, revocations)

@@ -2,28 +2,42 @@
 
 A reload is atomic: `prepare` reads, checks and starts everything new beside the old; the parent then tells its workers
 to activate it, and says `commit` or `abandon`. A broken file changes nothing and says where it is broken.
+
+With a policy bundle there are up to two policies to begin with: the one that the source offers and the last good one.
+A start takes the first that can be made ready; a reload takes the offered one or is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from extauthz import strict_yaml
 from extauthz.config import Config, load_text
-from extauthz.errors import ConfigError, ConfigProblem
+from extauthz.errors import ConfigError, ConfigProblem, ExtauthzError
 from extauthz.generation import Candidate, Generation
-from extauthz.policy import loader
-from extauthz.policy.ready import ReadyPolicy, make_ready
+from extauthz.outbound import Outbound
+from extauthz.policy import bundle, loader
+from extauthz.policy.archive import Limits
+from extauthz.policy.bundle_keeper import BundleKeeper
+from extauthz.policy.bundle_sources import FileSource, HttpSource
+from extauthz.policy.ready import Preparation, Proof, ReadyPolicy
+from extauthz.tasks import Tasks
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable
 
     from extauthz.clock import Clock
-    from extauthz.policy import projection
+    from extauthz.policy.bundle import PolicyBundle
+    from extauthz.policy.bundle_settings import BundleSettings
     from extauthz.policy.opa_process import OpaProcess
+    from extauthz.policy.settings import PolicySettings
 
+log = logging.getLogger(__name__)
 
 _NOTHING: Final = Generation(0, "", "", None, None)
 
@@ -34,6 +48,8 @@ class _Shared:
     generation: Generation
     live: ReadyPolicy | None
     candidate: ReadyPolicy | None
+    keeper: BundleKeeper | None
+    bundle: PolicyBundle | None
 
     @property
     def processes(self) -> tuple[OpaProcess, ...]:
@@ -50,6 +66,7 @@ class SharedParts:
         self._active: _Shared | None = None
         self._prepared: _Shared | None = None
         self._number = 0
+        self._changes = asyncio.Event()
 
     @property
     def config(self) -> Config:
@@ -72,6 +89,7 @@ class SharedParts:
         """Raises ConfigError, EngineFault or MissingPart; nothing is left running then."""
         self._active = await self._make()
         await asyncio.to_thread(self._active.generation.write, self._run_dir)
+        await self._accept(self._active)
         return self._active.config
 
     async def prepare(self) -> Config:
@@ -83,6 +101,7 @@ class SharedParts:
     async def commit(self) -> None:
         """Every worker has activated what `prepare` made."""
         old, self._active, self._prepared = self._active, self._prepared, None
+        await self._accept(self._active)
         await self._retire(old)
 
     async def abandon(self) -> None:
@@ -90,60 +109,164 @@ class SharedParts:
         refused, self._prepared = self._prepared, None
         if self._active is not None:
             await asyncio.to_thread(self._active.generation.write, self._run_dir)
+        if refused is not None and refused.keeper is not None and refused.bundle is not None:
+            refused.keeper.refuse(refused.bundle, ExtauthzError("a worker could not activate the policy bundle"))
         await self._retire(refused)
+
+    async def follow(self, reload: Callable[[], Awaitable[object]]) -> None:
+        """Calls `reload` when the bundle server has another bundle, until it is cancelled."""
+        while True:
+            self._changes.clear()
+            keeper = self._active.keeper if self._active else None
+            tasks = Tasks()
+            news = asyncio.Event()
+            if keeper is not None:
+                tasks.start(keeper.source.follow(_setting(news, self._changes)), "policy bundle")
+            try:
+                while keeper is (self._active.keeper if self._active else None):
+                    await self._changes.wait()
+                    self._changes.clear()
+                    if news.is_set():
+                        news.clear()
+                        await reload()
+            finally:
+                await tasks.close()
 
     async def stop(self) -> None:
         for shared in (self._prepared, self._active):
-            for opa in shared.processes if shared is not None else ():
-                await opa.stop()
+            if shared is not None:
+                await _close(shared, None)
         self._prepared = self._active = None
 
+    async def _accept(self, shared: _Shared | None) -> None:
+        if shared is not None and shared.keeper is not None and shared.bundle is not None:
+            await shared.keeper.accept(shared.bundle)
+        self._changes.set()
+
     async def _retire(self, old: _Shared | None) -> None:
-        still = self._active.processes if self._active else ()
-        for opa in old.processes if old is not None else ():
-            if opa not in still:
-                await opa.stop()
+        if old is not None:
+            await _close(old, self._active)
 
     async def _make(self) -> _Shared:
         text = await asyncio.to_thread(_read, self._config_file)
         config = load_text(text, str(self._config_file))
-        settings = config.policy
-        live = candidate = None
-        if settings.path is not None and (settings.engine == "embedded" or settings.sidecar.supervise):
-            active = self._active
-            live = await self._ready(settings.path, config, active.live if active else None)
-            try:
-                _require_defined(live.report, config, str(self._config_file))
-                if settings.candidate is not None:
-                    running = active.candidate if active else None
-                    candidate = await self._ready(settings.candidate.path, config, running)
-                    _require_defined(candidate.report, config, str(settings.candidate.path))
-            except BaseException:
-                await self._retire(_Shared(config, _NOTHING, live, candidate))
-                raise
+        settings, active = config.policy, self._active
+        supervised = settings.engine == "embedded" or settings.sidecar.supervise
+        keeper = await self._keeper(config)
+        made = _Shared(config, _NOTHING, None, None, keeper, None)
+        try:
+            if keeper is not None or (settings.path is not None and supervised):
+                made = await self._live(made, supervised=supervised)
+            if made.live is not None and supervised and settings.candidate is not None:
+                running = active.candidate if active else None
+                policy = await asyncio.to_thread(_files, settings.candidate.path, settings)
+                made = replace(made, candidate=await self._preparation(config).ready(policy, running=running))
+                _require_defined(made.candidate, config, str(settings.candidate.path))
+        except BaseException:
+            with suppress(ExtauthzError):
+                await self._retire(made)
+            raise
         self._number += 1
+        live, candidate = made.live, made.candidate
         generation = Generation(
             self._number,
             str(self._config_file),
             text,
             live.policy if live else None,
-            live.report if live else None,
+            live.report if live and supervised else None,
             live.address if live else "",
             Candidate(candidate.policy, candidate.report, candidate.address) if candidate else None,
         )
-        return _Shared(config, generation, live, candidate)
+        return replace(made, generation=generation)
 
-    async def _ready(self, path: Path, config: Config, running: ReadyPolicy | None) -> ReadyPolicy:
-        settings = config.policy
-        policy = await asyncio.to_thread(loader.load, path, max_bytes=settings.max_bytes, max_files=settings.max_files)
-        return await make_ready(
-            policy,
-            set(config.entrypoints),
-            sidecar=settings.engine == "sidecar",
-            run_dir=self._run_dir,
-            clock=self._clock,
-            running=running,
-        )
+    async def _live(self, made: _Shared, *, supervised: bool) -> _Shared:
+        """`made` with the first policy that can be made ready. With an OPA of the operator's own (not `supervised`)
+        the bundle only tells the revision that OPA must have."""
+        config, keeper = made.config, made.keeper
+        settings, running = config.policy, self._active.live if self._active else None
+        preparation = self._preparation(config, sidecar=settings.engine == "sidecar" and supervised)
+        if keeper is None or settings.bundle is None:
+            policy = await asyncio.to_thread(_files, settings.path, settings)
+            made = replace(made, live=await preparation.ready(policy, running=running))
+            _require_defined(made.live, config, str(self._config_file))
+            return made
+        choices = await keeper.choices()
+        for last, choice in ((choice is choices[-1], choice) for choice in choices):
+            try:
+                proof = Proof(choice.cases, settings.bundle.canary_timeout)
+                ready = await preparation.ready(choice.policy, running=running, proof=proof)
+                made = replace(made, live=ready, bundle=choice)
+                _require_defined(ready, config, str(self._config_file))
+            except ExtauthzError as error:
+                keeper.refuse(choice, error)
+                await _close(replace(made, keeper=None), self._active)
+                if last:
+                    raise
+                log.error("%s; the last good policy bundle is tried", error)  # noqa: TRY400 - expected
+            else:
+                return made
+        raise ConfigError((ConfigProblem(keeper.source.name, 0, "", "has no policy bundle", "build one"),))
+
+    async def _keeper(self, config: Config) -> BundleKeeper | None:
+        """The active one when nothing about the bundle has changed."""
+        settings, active = config.policy, self._active
+        if settings.bundle is None:
+            return None
+        if active is not None and active.keeper is not None and _told(active.config) == _told(config):
+            return active.keeper
+        limits = _limits(settings)
+        source: FileSource | HttpSource
+        if settings.bundle.file is not None:
+            source = FileSource(settings.bundle.file, limits.packed)
+        else:
+            verify = await asyncio.to_thread(config.outbound.verify)
+            outbound = Outbound([settings.bundle.url], timeout=settings.bundle.timeout, verify=verify)
+            source = HttpSource(settings.bundle, limits.packed, outbound=outbound)
+        trust = await asyncio.to_thread(bundle.trust_of, settings.bundle)
+        keep = Path(settings.bundle.keep) if settings.bundle.keep else None
+        return BundleKeeper(source, trust=trust, limits=limits, keep=keep)
+
+    def _preparation(self, config: Config, *, sidecar: bool | None = None) -> Preparation:
+        wanted = config.policy.engine == "sidecar" if sidecar is None else sidecar
+        entrypoints = {route.policy for route in config.routes}
+        return Preparation(self._run_dir, self._clock, sidecar=wanted, entrypoints=entrypoints)
+
+
+async def _close(shared: _Shared, still: _Shared | None) -> None:
+    """Ends what `shared` started and `still` does not use."""
+    used = still.processes if still else ()
+    for opa in shared.processes:
+        if opa not in used:
+            await opa.stop()
+    if shared.keeper is not None and (still is None or shared.keeper is not still.keeper):
+        await shared.keeper.close()
+
+
+def _setting(*events: asyncio.Event) -> Callable[[], Awaitable[None]]:
+    async def set_them() -> None:
+        for event in events:
+            event.set()
+
+    return set_them
+
+
+def _told(config: Config) -> tuple[BundleSettings | None, Limits, object]:
+    """Everything that a keeper is made of."""
+    return config.policy.bundle, _limits(config.policy), config.outbound
+
+
+def _limits(settings: PolicySettings) -> Limits:
+    return Limits(settings.max_bytes, settings.max_bytes, settings.max_files)
+
+
+def _files(path: Path | None, settings: PolicySettings) -> loader.PolicyFiles:
+    """A directory, or a policy bundle file, which must be signed when the configuration names keys."""
+    if path is None:
+        raise ConfigError((ConfigProblem("", 0, "policy.path", "names no policy", "name a directory"),))
+    if path.is_file():
+        trust = bundle.trust_of(settings.bundle) if settings.bundle is not None else bundle.Trust()
+        return bundle.read_file(path, trust=replace(trust, required=False), limits=_limits(settings)).policy
+    return loader.load(path, max_bytes=settings.max_bytes, max_files=settings.max_files)
 
 
 def _read(file: Path) -> str:
@@ -153,8 +276,11 @@ def _read(file: Path) -> str:
         raise ConfigError((ConfigProblem(str(file), 0, "", "is not UTF-8", "save it as UTF-8"),)) from None
 
 
-def _require_defined(report: projection.Report, config: Config, file: str) -> None:
-    """An entrypoint that the policy does not have would fail every request: said at start, not then."""
+def _require_defined(ready: ReadyPolicy | None, config: Config, file: str) -> None:
+    """An entrypoint that the policy does not have would deny every request of its route: said at start, not then."""
+    if ready is None:
+        return
+    report = ready.report
     problems = tuple(
         ConfigProblem(
             file,

@@ -159,6 +159,8 @@ def _origin(use: AttributeUse, source: Any, value: str) -> str:
 def _policy(config: Config, route: RouteSettings) -> Iterator[str]:
     policy = config.policy
     where = f"of {policy.path}" if policy.path else f"in the OPA at {policy.sidecar.address}"
+    if policy.bundle is not None:
+        where = f"of the policy bundle {policy.bundle.file or policy.bundle.url}"
     yield f"data.{route.policy.replace('/', '.')} {where}."
     if policy.engine == "embedded":
         yield "Evaluated by OPA inside this process."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from extauthz.attributes.settings import HttpSource
+from extauthz.policy.bundle_settings import BundleSettings
 from extauthz.policy.rollout_settings import CandidateSettings
 from extauthz.telemetry.settings import RecordSettings
 
@@ -18,6 +19,7 @@ _TEXT_PATHS: Final[dict[type[BaseModel], str]] = {
     HttpSource: "bearer_token_file",
     RecordSettings: "output",
     CandidateSettings: "state",
+    BundleSettings: "keep",
 }
 """Settings that hold a path as text: they may hold a word or nothing instead, or are written and never read first."""
 

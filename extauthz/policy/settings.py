@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from extauthz.policy.bundle_settings import BundleSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.policy.compat_settings import OpaEnvoyPluginSettings
 from extauthz.policy.rollout_settings import CandidateSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.settings import Duration, Settings, Size
@@ -90,6 +91,8 @@ class PolicySettings(Settings):
     """`sidecar`: a separate OPA process. `embedded`: OPA as a library in each worker."""
     path: Path | None = None
     """The directory of the policy: `*.rego` (without `*_test.rego`), `data.json` and `data.yaml` files."""
+    bundle: BundleSettings | None = None
+    """A policy bundle instead of a directory: verified, proven by its own decision cases, and kept."""
     max_bytes: Size = Field(default="16MiB", ge=1024, le=1024**3)  # type: ignore[assignment]  # parsed by the validator
     """The most bytes that the files of the policy directory may have together."""
     max_files: int = Field(default=2000, ge=1, le=100_000)
@@ -106,3 +109,9 @@ class PolicySettings(Settings):
     """What opa-envoy-plugin was configured with; read with `compat: opa-envoy-plugin` only."""
     candidate: CandidateSettings | None = None
     """Another policy that is tried beside this one, on the same Checks."""
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> Self:
+        if self.path is not None and self.bundle is not None:
+            raise ValueError("name either path or bundle")
+        return self

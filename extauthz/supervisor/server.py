@@ -31,7 +31,7 @@ from extauthz.transport.spec import WorkerSpec
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from extauthz.clock import Clock
     from extauthz.config import Config
@@ -64,6 +64,9 @@ class Shared(Protocol):
 
     async def abandon(self) -> None: ...
 
+    async def follow(self, reload: Callable[[], Awaitable[object]]) -> None:
+        """Calls `reload` when something that no file tells has changed, until it is cancelled."""
+
     async def stop(self) -> None: ...
 
 
@@ -89,6 +92,7 @@ class Supervisor:
         self._adjust = adjust
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
+        self._serving = False
         self._reloading = asyncio.Lock()
         self._tasks = Tasks()
         self._workers: list[WorkerProcess] = []
@@ -96,6 +100,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serves until a signal ends it. Raises ExtauthzError when it cannot start; nothing is left running then."""
+        self._signals()
         async with AsyncExitStack() as stack:
             run_dir = Path(tempfile.mkdtemp(prefix="extauthz-"))  # 0700
             stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
@@ -118,7 +123,6 @@ class Supervisor:
             self._workers = [WorkerProcess(spec, transport) for spec in specs]
             self._overview = Overview(self._workers)
             stack.push_async_callback(self._end)
-            self._signals()
             if not await self._start_workers():
                 return
             http = HttpServer(self._overview)
@@ -193,7 +197,11 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start(self.reload(), "reload"))
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self._serving:  # before that, everything is read anyway
+            self._tasks.start(self.reload(), "reload")
 
     async def _start_workers(self) -> bool:
         """False when a signal came first. Raises ExtauthzError for a worker that does not come up."""
@@ -210,10 +218,12 @@ class Supervisor:
 
     async def _attend(self, settings: ServerSettings) -> None:
         """Until we are told to stop; then the drain."""
+        self._serving = True
         for worker in self._workers:
             self._tasks.start(self._keep(worker), f"worker {worker.spec.index}")
         watcher = Watcher(lambda: (self._config, *watched(self._shared.config)), self.reload, self._clock)
         self._tasks.start(watcher.run(), "watch")
+        self._tasks.start(self._shared.follow(self.reload), "follow")
         await self._stop.wait()
         self._overview.draining = True
         log.info("draining for at most %g s; a second signal ends at once", settings.drain)

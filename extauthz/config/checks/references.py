@@ -73,11 +73,12 @@ def routes_name_known_sources(config: Config) -> Iterator[Finding]:
 def routes_have_a_policy(config: Config) -> Iterator[Finding]:
     """Without a policy every request would end as `engine.undefined`."""
     own_opa = config.policy.engine == "sidecar" and not config.policy.sidecar.supervise
-    if config.routes and config.policy.path is None and not own_opa:
+    if config.routes and config.policy.path is None and config.policy.bundle is None and not own_opa:
         yield Finding(
             ("policy", "path"),
             "there are routes, but no policy",
-            "name the directory of the policy, or set policy.sidecar.supervise to false and name an OPA of your own",
+            "name the directory of the policy or a policy bundle, or set policy.sidecar.supervise to false and name an"
+            " OPA of your own",
         )
 
 
