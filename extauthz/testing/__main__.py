@@ -22,14 +22,16 @@ def prepare(
     config: Annotated[Path, typer.Argument(help="The project's configuration file.")] = Path("extauthz.yaml"),
     folder: Annotated[Path, typer.Argument(help="Where the test copy goes; git should ignore it.")] = Path(".extauthz"),
     listen: Annotated[str, typer.Option(help="Where the server answers Checks.")] = "0.0.0.0:9191",
+    host: Annotated[str, typer.Option(help="The host name by which Envoy reaches it.")] = "extauthz",
     http: Annotated[str, typer.Option(help="Where it answers /readyz.")] = "127.0.0.1:9190",
 ) -> None:
     """Write a test copy of extauthz.yaml with its policy, and the keys of its test issuers.
 
-    Mount FOLDER/server where the server looks for /etc/extauthz. Run it again after a change: a running server reloads.
+    Mount FOLDER/server as /etc/extauthz into the server, FOLDER/envoy into Envoy, which asks over mTLS.
+    Run it again after a change: a running server reloads.
     """
-    made = prepare_folder(config, folder, server={"listen": listen, "http": http})
-    sys.stdout.write(f"{made.server} is what the server reads\n")
+    made = prepare_folder(config, folder, server={"listen": listen, "http": http}, tls=host)
+    sys.stdout.write(f"{made.server} is what the server reads, {made.envoy} what Envoy shows to it\n")
 
 
 @app.command()

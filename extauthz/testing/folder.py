@@ -1,11 +1,12 @@
 """A test copy of a project's extauthz.yaml: same routes, same policy, credentials that tests can make.
 
     <folder>/server/   extauthz.yaml, policies/, the public keys, records.jsonl: mount it into a container, at any path
-    <folder>/keys/     the private keys, for the tests alone
+    <folder>/envoy/    with `tls`: the certificate that Envoy and the tests show to the server
+    <folder>/keys/     the private keys of issuers and authorities, for the tests alone
 
 What the copy changes, and nothing else:
 
-    1  server         where it listens; no TLS; a deadline that a slow machine keeps
+    1  server         where it listens; TLS of the tests or none; a deadline that a slow machine keeps
     2  issuers        keys of the tests in place of the issuer's own, ES256
     3  workload       authorities of the tests in place of the trust bundles that the file names
     4  revocation     an empty file in place of the one that it names
@@ -54,7 +55,11 @@ _NOTE: Final = (
 )
 _DEADLINE: Final = "5s"
 _ANYONE_READS, _ANYONE_ENTERS, _ANYONE_WRITES = 0o644, 0o755, 0o666
-"""The server in a container has another user id. Nothing in server/ is secret."""
+"""The server in a container has another user id. The TLS keys in server/ and envoy/ are good for these tests only."""
+TLS_NAME: Final = "server.extauthz.test"
+"""A name that the certificate always has, whatever address the tests reach the server by."""
+_TRANSPORT: Final = "extauthz.test"
+"""The authority of the connection between Envoy and the server; no trust domain of a policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,10 @@ class Folder:
     @property
     def keys(self) -> Path:
         return self.root / "keys"
+
+    @property
+    def envoy(self) -> Path:
+        return self.root / "envoy"
 
     @property
     def settings(self) -> Path:
@@ -89,6 +98,16 @@ class Folder:
         except (OSError, ConfigError) as error:
             raise ExtauthzError(f"{self.root} cannot be used: {error}; `python -m extauthz.testing prepare`") from None
         return Credentials({issuer.name: issuer for issuer in config.issuers}, mints, authorities, clock)
+
+    def client(self) -> tuple[bytes, bytes, bytes] | None:
+        """Authority, private key and certificate (PEM) for a server with TLS; None for one without."""
+        try:
+            if load(self.settings).server.tls is None:
+                return None
+            authority, key, certificate = (self.envoy / name for name in ("ca.pem", "client.key", "client.pem"))
+            return authority.read_bytes(), key.read_bytes(), certificate.read_bytes()
+        except (OSError, ConfigError) as error:
+            raise ExtauthzError(f"{self.root} cannot be used: {error}; `python -m extauthz.testing prepare`") from None
 
     def remedy(self, code: str) -> str:
         """The remedy of a policy's code: `<code>: {remedy: …}` in a data file, as in policies/extauthz/tables/reasons.
@@ -131,6 +150,7 @@ def prepare(
     folder: Path,
     *,
     server: Mapping[str, Any],
+    tls: str = "",
     engine: str = "",
     change: Change | None = None,
     clock: Clock | None = None,
@@ -138,6 +158,7 @@ def prepare(
     """Writes the test copy of `config` below `folder`; keys that are there already are kept.
 
     `server` replaces settings of the `server` block (`listen`, `http`, `transport` …), `engine` names another engine.
+    `tls` is the host name by which Envoy reaches the server: mTLS, which a server that other hosts reach must have.
     Raises ConfigError with every problem of `config`, or of what `change` made of it, and ExtauthzError.
     """
     report = inspect(config)
@@ -151,6 +172,8 @@ def prepare(
             place.chmod(mode)
         settings: dict[str, Any] = strict_yaml.parse(strict_yaml.read(config), str(config)).root.plain() or {}
         settings["server"] = _server(settings.get("server") or {}, server)  # 1
+        if tls:
+            settings["server"]["tls"] = _tls(made, tls, clock)
         _issuers(made, settings, report.config, clock)  # 2
         _workload(made, settings, report.config, clock)  # 3
         _outside(made, settings)  # 4, 5
@@ -169,6 +192,24 @@ def prepare(
 def _server(ours: dict[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in ours.items() if name != "tls"}
     return {**kept, "workers": 1, "max_deadline": _DEADLINE, "drain": "1s", **wanted}
+
+
+def _tls(made: Folder, host: str, clock: Clock) -> dict[str, str]:
+    authority = made.authority(_TRANSPORT, clock)
+    files = {"certificate": "server.pem", "private_key": "server.key", "client_ca": "ca.pem"}
+    present = made.envoy / "ca.pem"
+    # What a running server and a running Envoy have read stays good as long as its authority does.
+    if not present.exists() or present.read_bytes() != authority.trust_bundle:
+        made.envoy.mkdir(exist_ok=True)
+        made.envoy.chmod(_ANYONE_ENTERS)
+        left = authority.ends - clock.now()
+        server = authority.server(host, TLS_NAME, lifetime=left)
+        client = authority.svid(f"spiffe://{_TRANSPORT}/envoy", lifetime=left)
+        for folder, name, identity in ((made.server, "server", server), (made.envoy, "client", client)):
+            _write(folder, f"{name}.key", identity.private_key)
+            _write(folder, f"{name}.pem", identity.certificate)
+            _write(folder, "ca.pem", authority.trust_bundle)
+    return files
 
 
 def _issuers(made: Folder, settings: dict[str, Any], config: Config, clock: Clock) -> None:

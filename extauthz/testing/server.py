@@ -22,7 +22,7 @@ from extauthz.demo.processes import Part, stop
 from extauthz.demo.tokens import LIFETIME
 from extauthz.errors import ExtauthzError
 from extauthz.testing.answers import Answer, Question, read
-from extauthz.testing.folder import Folder, prepare
+from extauthz.testing.folder import TLS_NAME, Folder, prepare
 from extauthz.testing.records import Records
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class CheckServer:
         self._folder = folder
         self._credentials: Credentials | None = folder.credentials() if folder else None
         self._records = Records(folder.records) if folder else None
-        # The authority of a Unix socket is its path, which no HTTP/2 server takes for a host.
-        self._channel = grpc.insecure_channel(address, [("grpc.default_authority", "extauthz")])
+        self._channel = _channel(address, folder.client() if folder else None)
         self._call = self._channel.unary_unary(f"/{SERVICE}/Check")
 
     def check(
@@ -182,6 +181,15 @@ def connect(address: str, folder: Path | None = None) -> Iterator[CheckServer]:
         yield check_server
     finally:
         check_server.close()
+
+
+def _channel(address: str, client: tuple[bytes, bytes, bytes] | None) -> grpc.Channel:
+    # The authority of a Unix socket is its path, which no HTTP/2 server takes for a host.
+    options = [("grpc.default_authority", "extauthz")]
+    if client is None:
+        return grpc.insecure_channel(address, options)
+    named = [("grpc.ssl_target_name_override", TLS_NAME)]
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(*client), named)
 
 
 def _until_ready(part: Part, http: Path) -> None:

@@ -6,6 +6,7 @@ import stat
 
 import pytest
 import yaml
+from cryptography import x509
 
 from extauthz.clock import ManualClock
 from extauthz.config import load
@@ -169,3 +170,34 @@ def test_remedies_are_those_of_the_policy_s_table(sample):
     assert folder.remedy("attribute.tenant_mismatch") == "Pay from an account of your own tenant."
     assert folder.remedy("attribute.unheard_of") == ""
     assert folder.remedy("treasurer") == ""
+
+
+def test_a_server_that_other_hosts_reach_has_tls(sample):
+    far = {"listen": "0.0.0.0:9191", "http": "127.0.0.1:9190"}
+    with pytest.raises(ConfigError, match=r"server\.listen"):
+        prepare(sample / "extauthz.yaml", sample / "made", server=far)
+    folder = prepare(sample / "extauthz.yaml", sample / "made", server=far, tls="extauthz")
+    tls = load(folder.settings).server.tls
+    authority, key, certificate = folder.client()
+    root = x509.load_pem_x509_certificate(authority)
+    assert authority == tls.client_ca.read_bytes()
+    server = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
+    server.verify_directly_issued_by(root)
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["extauthz", "server.extauthz.test"]
+    x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(root)
+    assert b"PRIVATE KEY" in key
+    assert "extauthz.test" not in load(folder.settings).workload.trust_domains
+
+
+def test_certificates_of_the_connection_last_as_long_as_their_authority(sample):
+    clock = ManualClock()
+    first = _prepare(sample, tls="extauthz", clock=clock).client()
+    clock.advance(3600)
+    assert _prepare(sample, tls="extauthz", clock=clock).client() == first
+    clock.advance(82_800)
+    assert _prepare(sample, tls="extauthz", clock=clock).client() != first
+
+
+def test_without_tls_there_is_no_client_certificate(sample):
+    assert _prepare(sample).client() is None
