@@ -224,8 +224,8 @@ def _workload(made: Folder, settings: dict[str, Any], config: Config, clock: Clo
     for domain, trust in config.workload.trust_domains.items():
         authority = made.authority(domain, clock)
         if trust.trust_bundle is not None:
-            settings["workload"]["trust_domains"][domain]["trust_bundle"] = f"{domain}.pem"
-            _write(made.server, f"{domain}.pem", authority.trust_bundle)
+            settings["workload"]["trust_domains"][domain]["trust_bundle"] = f"{domain}.trust.pem"
+            _write(made.server, f"{domain}.trust.pem", authority.trust_bundle)
 
 
 def _outside(made: Folder, settings: dict[str, Any]) -> None:
