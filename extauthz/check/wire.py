@@ -65,8 +65,9 @@ def parse(message: bytes) -> Request | Deny:
         return deny("request.malformed", "no HTTP request, or not an HTTP method")
     source, destination = attributes.source, attributes.destination
     extensions = dict(attributes.context_extensions)
+    # No part is larger than the whole: most messages need no look at their parts.
     if (len(message) > MAX_NAME or len(http.headers) > MAX_HEADERS) and (
-        too_large := _too_large(attributes, http, extensions)
+        too_large := _too_large(attributes, http, extensions, len(message))
     ):
         return deny("request.too_large", too_large)  # 2
     duplicated: frozenset[str] = frozenset()
@@ -98,7 +99,7 @@ def parse(message: bytes) -> Request | Deny:
     )
 
 
-def _too_large(attributes: Any, http: Any, extensions: Mapping[str, str]) -> str:
+def _too_large(attributes: Any, http: Any, extensions: Mapping[str, str], size: int) -> str:
     """Which part is out of bounds; empty when none is. A message of `MAX_NAME` bytes has none but too many headers."""
     if len(http.path) > MAX_PATH:
         return f"the path is longer than {MAX_PATH}"
@@ -112,6 +113,8 @@ def _too_large(attributes: Any, http: Any, extensions: Mapping[str, str]) -> str
         return f"the peer certificate is longer than {MAX_CERTIFICATE}"
     if len(http.header_map.headers) > MAX_HEADERS or len(http.headers) > MAX_HEADERS:
         return f"more than {MAX_HEADERS} headers"
+    if size <= MAX_HEADER_BYTES:
+        return ""
     size = sum(len(name) + len(value) for name, value in http.headers.items())
     size += sum(len(h.key) + len(h.value) + len(h.raw_value) for h in http.header_map.headers)
     return f"the headers take more than {MAX_HEADER_BYTES} bytes" if size > MAX_HEADER_BYTES else ""
@@ -126,8 +129,11 @@ def _raw_headers(raw: Any, headers: dict[str, str]) -> tuple[dict[str, str], fro
     joined: dict[str, str] = {}
     duplicated = set()
     for header in raw:
-        name = header.key.lower()
-        value = _text(header.raw_value) if header.raw_value else header.value
+        name = header.key
+        if not name.islower():  # Envoy's names are lower case
+            name = name.lower()
+        encoded = header.raw_value
+        value = (encoded.decode() if encoded.isascii() else _text(encoded)) if encoded else header.value
         if name in joined:
             duplicated.add(name)
             value = f"{joined[name]},{value}"
@@ -136,7 +142,7 @@ def _raw_headers(raw: Any, headers: dict[str, str]) -> tuple[dict[str, str], fro
         duplicated.add("host")
     if ":authority" in duplicated:
         duplicated.add("host")
-    return headers | joined, frozenset(duplicated)
+    return (headers | joined if headers else joined), frozenset(duplicated)
 
 
 def _text(raw: bytes) -> str:
