@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz import __version__
+from extauthz.api.decisions import Decisions
+from extauthz.api.dispatch import Api
+from extauthz.api.evaluations import Evaluations
+from extauthz.api.messages import ApiRequest
+from extauthz.api.rollouts import Rollouts
 from extauthz.attributes.plan import build_plan
 from extauthz.attributes.registry import build_sources, outbound_urls
 from extauthz.authn import files as watched_files
@@ -21,6 +26,8 @@ from extauthz.authn.revocation import Revocations
 from extauthz.authn.spiffe import IdPatterns
 from extauthz.authn.tokens import TokenVerifier
 from extauthz.authn.workload import WorkloadVerifier
+from extauthz.authzen.evaluator import ROUTE as AUTHZEN_ROUTE
+from extauthz.authzen.evaluator import Evaluator
 from extauthz.check.compat import pipeline as compat
 from extauthz.check.compat import result as plugin_result
 from extauthz.check.pipeline import Pipeline, Route
@@ -46,6 +53,7 @@ from extauthz.policy.sidecar import SidecarEngine
 from extauthz.tasks import Tasks
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.recorder import Recorder
+from extauthz.telemetry.tickets import Tickets
 from extauthz.telemetry.trail import RouteFacts
 
 if TYPE_CHECKING:
@@ -57,7 +65,7 @@ if TYPE_CHECKING:
     from extauthz.model import Decision
     from extauthz.policy.engine import Engine
     from extauthz.policy.loader import PolicyFiles
-    from extauthz.policy.projection import Report
+    from extauthz.policy.projection import Projector, Report
     from extauthz.policy.settings import PolicySettings
 
 log = logging.getLogger(__name__)
@@ -72,6 +80,7 @@ class _Active:
     generation: Generation
     config: Config
     pipeline: Pipeline
+    api: Api
     engine: Engine
     rollout: Rollout | None
     keys: KeyStore
@@ -122,6 +131,12 @@ class Application:
         finally:
             self._metrics.in_flight -= 1
 
+    async def api(self, request: dict[str, Any]) -> dict[str, Any]:
+        active = self._active
+        if active is None:
+            raise RuntimeError("not started")
+        return (await active.api.handle(ApiRequest.of(request))).plain()
+
     def drain(self) -> None:
         self._draining = True
 
@@ -168,7 +183,8 @@ class Application:
         self._active = fresh
         config = fresh.config
         self._metrics.know(
-            (route.name for route in config.routes), {service for route in config.routes if (service := route.service)}
+            (AUTHZEN_ROUTE, *(route.name for route in config.routes)),
+            {service for route in config.routes if (service := route.service)},
         )
         self._metrics.policy((fresh.rollout or fresh.engine).revision)
         self._metrics.candidate(fresh.rollout.numbers if fresh.rollout else None)
@@ -194,24 +210,28 @@ class Application:
         )
         routes = [(route, _route(route, config, generation, sources)) for route in config.routes]
         engine = await self._engine(generation, config, revocations)
-        recorder = Recorder(config.telemetry.records, self._metrics)
+        kept = config.api.decisions
+        tickets = None if kept is None else Tickets(kept.keep, inputs=kept.inputs, mask=kept.mask)
+        recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets)
         rollout = await self._rollout(generation, config, revocations, engine, recorder)
         make: Callable[..., Pipeline] = Pipeline
         if config.policy.compat:
             make = await asyncio.to_thread(compat.prepare, config.policy.opa_envoy_plugin, routed=bool(routes))
+        policy = PolicyStage(
+            engine, metrics=self._metrics, clock=clock, engine_name=config.policy.engine, rollout=rollout
+        )
         pipeline = make(
             router=Router(routes),
             workloads=workloads,
             tokens=tokens,
-            policy=PolicyStage(
-                engine, metrics=self._metrics, clock=clock, engine_name=config.policy.engine, rollout=rollout
-            ),
+            policy=policy,
             recorder=recorder,
             metrics=self._metrics,
             clock=clock,
             max_deadline=config.server.max_deadline,
             transport=self._transport,
         )
+        api = self._api(generation, config, [route for _, route in routes], policy, recorder, tokens, tickets, rollout)
         # Nothing below can fail: what runs in the background starts only when all the rest stands.
         await keys.refresh_due()
         keys.start()
@@ -219,7 +239,7 @@ class Application:
         if rollout is not None:
             rollout.start(tasks)
         tasks.start(watched_files.watch((revocations, workloads), config.revocation.interval), "watched files")
-        return _Active(generation, config, pipeline, engine, rollout, keys, tokens, recorder, outbound, tasks)
+        return _Active(generation, config, pipeline, api, engine, rollout, keys, tokens, recorder, outbound, tasks)
 
     async def _engine(self, generation: Generation, config: Config, revocations: Revocations) -> Engine:
         settings = config.policy
@@ -286,6 +306,39 @@ class Application:
             cap=lambda entrypoint: caps.get(entrypoint, clock_ttl),
         )
 
+    def _api(
+        self,
+        generation: Generation,
+        config: Config,
+        routes: list[Route],
+        policy: PolicyStage,
+        recorder: Recorder,
+        tokens: TokenVerifier,
+        tickets: Tickets | None,
+        rollout: Rollout | None,
+    ) -> Api:
+        """Only what is configured exists."""
+        settings, clock = config.api, self._clock
+        evaluations = decisions = rollouts = None
+        if settings.authzen is not None:
+            evaluator = Evaluator(
+                settings.authzen,
+                routes=routes,
+                environment=config.environment,
+                projector_of=lambda entrypoint: _projector(generation, entrypoint),
+                policy=policy,
+                recorder=recorder,
+                clock=clock,
+            )
+            evaluations = Evaluations(settings.authzen, tokens=tokens, evaluator=evaluator, clock=clock)
+        if settings.decisions is not None and tickets is not None:
+            records = config.telemetry.records.output
+            decisions = Decisions(settings.decisions, tokens=tokens, tickets=tickets, records=records)
+        if settings.rollout is not None:
+            live = generation.revision
+            rollouts = Rollouts(settings.rollout, tokens=tokens, rollout=rollout, live=live, clock=clock)
+        return Api(self._metrics, evaluations=evaluations, decisions=decisions, rollouts=rollouts)
+
     def _waited(self, source: str, seconds: float, good: bool) -> None:  # noqa: FBT001 - the shape of attributes.Waited
         del source
         self._metrics.upstream("attributes", seconds, good)
@@ -306,14 +359,13 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
     plan = None
     if settings.attributes:
         plan = build_plan(settings.attributes, sources, verified=verified, variables=VARIABLE.findall(template))
-    analysis = generation.report.analyses.get(settings.policy) if generation.report else None
     remove = settings.policy_headers if settings.forward_token else (*settings.policy_headers, "authorization")
     return Route(
         settings=settings,
         callers=IdPatterns(settings.workloads).match,
         attributes=plan,
         template=InputTemplate.of(settings, config.environment),
-        project=projector(analysis) if analysis else canonical,
+        project=_projector(generation, settings.policy),
         policy_headers=frozenset(settings.policy_headers),
         remove=remove,
         facts=RouteFacts(
@@ -325,6 +377,11 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
             resource_type=settings.resource.type,
         ),
     )
+
+
+def _projector(generation: Generation, entrypoint: str) -> Projector:
+    analysis = generation.report.analyses.get(entrypoint) if generation.report else None
+    return projector(analysis) if analysis else canonical
 
 
 async def _retire(old: _Active) -> None:

@@ -4,7 +4,7 @@ It is started by the supervisor in one of two shapes that differ only in who own
 application that Envoy loads (`transport.envoy`), `python -m extauthz.worker` serves through grpcio. Both
 
 1. end when the supervisor does: the read end of a pipe that only the supervisor holds open tells;
-2. answer `status`, `metrics`, `reload` and `drain` on the control socket, in the loop that serves the Checks;
+2. answer `status`, `metrics`, `reload`, `drain` and `api` on the control socket, in the loop that serves the Checks;
 3. say SERVING over `grpc.health.v1` exactly while the service says that it is ready.
 """
 
@@ -67,7 +67,13 @@ class Worker:
         self._tasks = Tasks()
         self._control = ControlServer(
             spec.control,
-            {"status": self._status, "metrics": self._metrics, "reload": self._reload, "drain": self._drain},
+            {
+                "status": self._status,
+                "metrics": self._metrics,
+                "reload": self._reload,
+                "drain": self._drain,
+                "api": self._api,
+            },
         )
         self._transport: Transport | None = None
 
@@ -105,6 +111,9 @@ class Worker:
 
     async def _reload(self, _request: Mapping[str, Any]) -> list[str]:
         return await self.service.reload()
+
+    async def _api(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return await self.service.api(request["request"])
 
     async def _drain(self, request: Mapping[str, Any]) -> int:
         self.service.drain()

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
+from extauthz.api.settings import ApiSettings
 from extauthz.attributes.settings import AttributesSettings
 from extauthz.authn.settings import IssuerSettings, RevocationSettings, VerifierSettings, WorkloadSettings
 from extauthz.check.routes import RouteSettings  # noqa: TC001 - pydantic reads it at run time
@@ -48,6 +49,8 @@ class Config(Settings):
     """Attribute sources that routes may name."""
     policy: PolicySettings = PolicySettings()
     """The policy, and the engine that evaluates it."""
+    api: ApiSettings = ApiSettings()
+    """The HTTP API on `server.http`, for other callers than Envoy; off unless configured."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """Decision records, metrics and the process log."""
     routes: tuple[RouteSettings, ...] = ()
@@ -63,6 +66,8 @@ class Config(Settings):
             found[self.policy.opa_envoy_plugin.entrypoint] = ("policy", "opa_envoy_plugin", "path")
         for route in self.routes:
             found.setdefault(route.policy, ("routes", route.name, "policy"))
+        if self.api.authzen is not None and self.api.authzen.policy is not None:
+            found.setdefault(self.api.authzen.policy, ("api", "authzen", "policy"))
         return found
 
     @property

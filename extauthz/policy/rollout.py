@@ -113,6 +113,10 @@ class Rollout:
         return self._phase
 
     @property
+    def rollback_to(self) -> Phase:
+        return Phase(self._settings.rollback.to)
+
+    @property
     def revision(self) -> str:
         """Of the policy that answers: the candidate's once it is promoted."""
         return self._candidate.revision if self._phase is Phase.PROMOTED else self._live.revision

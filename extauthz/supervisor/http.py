@@ -1,4 +1,6 @@
-"""HTTP for orchestrators and Prometheus: /healthz, /readyz, /metrics. It says nothing about callers or policies.
+"""HTTP for orchestrators and Prometheus: /healthz, /readyz, /metrics. They say nothing about callers or policies.
+
+What does, authenticates: `supervisor.api`, off unless configured.
 
 | path | 200 when | else |
 | --- | --- | --- |
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from extauthz.supervisor.api import ApiForwarder
     from extauthz.supervisor.process import WorkerProcess
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -77,7 +80,7 @@ async def _ask(worker: WorkerProcess, command: str) -> Any:
         return None
 
 
-def application(overview: Overview) -> Starlette:
+def application(overview: Overview, api: ApiForwarder) -> Starlette:
     async def healthz(_request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -92,22 +95,24 @@ def application(overview: Overview) -> Starlette:
         page = await overview.metrics()
         return Response(page, 200 if page else 503, media_type=METRICS_TYPE)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    own = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return Starlette(routes=[*own, *api.routes()])
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers: signals are the supervisor's."""
 
-    def __init__(self, overview: Overview) -> None:
+    def __init__(self, overview: Overview, api: ApiForwarder) -> None:
         super().__init__(
             uvicorn.Config(
-                application(overview),
+                application(overview, api),
                 log_config=None,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                limit_concurrency=64,
+                proxy_headers=False,
+                limit_concurrency=256,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=1,
             )

@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from extauthz.config.watch import Watcher, needs_restart, watched
 from extauthz.errors import ExtauthzError
+from extauthz.supervisor.api import ApiForwarder
 from extauthz.supervisor.http import HttpServer, Overview
 from extauthz.supervisor.process import WorkerProcess
 from extauthz.tasks import Tasks
@@ -30,7 +32,6 @@ from extauthz.transport.control import ControlError
 from extauthz.transport.spec import WorkerSpec
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable
 
     from extauthz.clock import Clock
@@ -125,7 +126,7 @@ class Supervisor:
             stack.push_async_callback(self._end)
             if not await self._start_workers():
                 return
-            http = HttpServer(self._overview)
+            http = HttpServer(self._overview, ApiForwarder(self._workers, unix=listening.family == socket.AF_UNIX))
             self._tasks.start(http.serve_on(listening), "http")
             log.info(
                 "serving: listen %s, transport %s, workers %d, tls %s, http %s, engine %s, revision %s, routes %d",

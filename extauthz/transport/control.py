@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_REQUEST: Final = 4096
+MAX_REQUEST: Final = 1024 * 1024
+"""An API request of `api.messages.MAX_BODY` bytes, written as base64, and its words."""
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """Metrics of many routes are long."""
 

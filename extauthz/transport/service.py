@@ -31,5 +31,8 @@ class Service(Protocol):
     def metrics(self) -> bytes:
         """Prometheus text format 0.0.4."""
 
+    async def api(self, request: dict[str, Any]) -> dict[str, Any]:
+        """An HTTP API request to its answer, both as `api.messages` writes them; raises only CancelledError."""
+
     async def reload(self) -> list[str]:
         """Problems, one a line; empty when the new configuration is active."""
