@@ -113,11 +113,14 @@ def _too_large(attributes: Any, http: Any, extensions: Mapping[str, str], size: 
         return f"the peer certificate is longer than {MAX_CERTIFICATE}"
     if len(http.header_map.headers) > MAX_HEADERS or len(http.headers) > MAX_HEADERS:
         return f"more than {MAX_HEADERS} headers"
-    if size <= MAX_HEADER_BYTES:
-        return ""
+    if size > MAX_HEADER_BYTES and _header_bytes(http) > MAX_HEADER_BYTES:
+        return f"the headers take more than {MAX_HEADER_BYTES} bytes"
+    return ""
+
+
+def _header_bytes(http: Any) -> int:
     size = sum(len(name) + len(value) for name, value in http.headers.items())
-    size += sum(len(h.key) + len(h.value) + len(h.raw_value) for h in http.header_map.headers)
-    return f"the headers take more than {MAX_HEADER_BYTES} bytes" if size > MAX_HEADER_BYTES else ""
+    return size + sum(len(h.key) + len(h.value) + len(h.raw_value) for h in http.header_map.headers)
 
 
 def _one_reading(path: str, method: str) -> bool:
