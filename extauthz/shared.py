@@ -228,7 +228,7 @@ class SharedParts:
 
     def _preparation(self, config: Config, *, sidecar: bool | None = None) -> Preparation:
         wanted = config.policy.engine == "sidecar" if sidecar is None else sidecar
-        entrypoints = {route.policy for route in config.routes}
+        entrypoints = set(config.entrypoints)
         return Preparation(self._run_dir, self._clock, sidecar=wanted, entrypoints=entrypoints)
 
 
