@@ -1,0 +1,186 @@
+"""`extauthz policy explain`: why a request was answered as it was, and what would have been allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from extauthz.cli.policy.output import HERE, AsJson, print_json, refuse
+from extauthz.cli.policy.questions import Policy, decision_json, decision_lines, document, entrypoint
+from extauthz.model import Deny
+
+if TYPE_CHECKING:
+    from extauthz.policy.authoring.explaining import Explanation
+    from extauthz.policy.authoring.recorded import Recorded
+    from extauthz.policy.authoring.trace import Condition
+    from extauthz.policy.authoring.whatif import Change
+
+NEEDED = (
+    "a decision record does not hold the policy input. Record inputs (`extauthz policy record`) and name that file with"
+    " --records, or rebuild the input (`extauthz policy input`) and explain that."
+)
+
+
+def run(
+    question: Annotated[str, typer.Argument(metavar="INPUT|DECISION_ID", help="A JSON file, - for stdin, or an id.")],
+    rule: Annotated[str, typer.Option("--entrypoint", "-e", help="A rule: authz/transfers/decision.")] = "",
+    policy: Policy = HERE,
+    records: Annotated[
+        list[Path] | None, typer.Option("--records", help="Decision records or recorded inputs (JSON lines).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which layer and rule decided, which value was missing or different, and what would have been allowed.
+
+    Every "allowed with" was tried on the policy. Values of the input are shown: this is for operators.
+    """
+    from extauthz.policy.authoring.explaining import explain  # noqa: PLC0415 - other verbs start faster
+    from extauthz.policy.native import find_tool  # noqa: PLC0415 - the same
+
+    if question == "-" or Path(question).is_file():
+        asked, path = document(question), rule
+    else:
+        found = _recorded(question, records or [], as_json=as_json)
+        asked, path = found.input, rule or found.entrypoint
+    if not isinstance(asked, dict):
+        refuse("the policy input must be a JSON object")
+    if not path:
+        path = _only_entrypoint(policy)
+    explanation = explain(find_tool(), policy, entrypoint(path), asked)
+    if as_json:
+        print_json(_json(explanation))
+    else:
+        print("\n".join(_lines(explanation, policy)))
+
+
+def _recorded(decision_id: str, records: list[Path], *, as_json: bool) -> Recorded:
+    from extauthz.policy.authoring.recorded import find  # noqa: PLC0415 - other verbs start faster
+
+    if not records:
+        refuse(f"{decision_id} is no file; to look it up as a decision id, name the records with --records FILE")
+    found = find(decision_id, records)
+    if found.record is None and found.input is None:
+        refuse(f"no record has the decision id {decision_id}")
+    if found.input is None:
+        _print_record(found, as_json=as_json)
+        if found.before_policy:
+            raise typer.Exit(0)
+        refuse(NEEDED, code=1)
+    return found
+
+
+def _print_record(found: Recorded, *, as_json: bool) -> None:
+    """What a record alone tells; all there is to tell when a layer before the policy refused."""
+    from extauthz.codes import CODES  # noqa: PLC0415 - other verbs start faster
+
+    record = found.record or {}
+    if as_json:
+        print_json({"decision_id": found.decision_id, "record": record, "policy_asked": not found.before_policy})
+        return
+    code = str(record.get("code", ""))
+    known = CODES.get(code)
+    print(f"deny at layer {record.get('layer')}: {code}" if code else "allow")
+    if known:
+        print(f"  {known.message} {known.remedy}")
+    for reason in (record.get("result") or {}).get("reasons") or ():
+        if reason.get("detail"):
+            print(f"    {reason['detail']}")
+    request = record.get("request") or {}
+    print(f"route {request.get('route')}, {request.get('method')} {request.get('path')}, at {record.get('timestamp')}")
+    if found.before_policy:
+        print("The request was refused before any policy was asked.")
+
+
+def _only_entrypoint(policy: Path) -> str:
+    from extauthz.policy.loader import load  # noqa: PLC0415 - other verbs start faster
+    from extauthz.policy.native import find_tool  # noqa: PLC0415 - the same
+    from extauthz.policy.projection import analyse  # noqa: PLC0415 - the same
+
+    declared = analyse(find_tool(), load(policy)).declared
+    if len(declared) != 1:
+        refuse(f"name one with --entrypoint: {', '.join(declared) or 'the policy declares none'}")
+    return declared[0]
+
+
+def _lines(told: Explanation, policy: Path) -> list[str]:
+    lines = decision_lines(told.decision)
+    story = told.story
+    if story.rule is not None:
+        lines += ["", "The rule that answered", *_condition(story.rule, policy)]
+    shown = story.failed or story.held
+    if shown:
+        lines += ["", "Because these were not true" if story.failed else "Because these were true"]
+        for one in shown:
+            lines += _condition(one, policy)
+    inputs = dict(told.inputs)
+    if inputs:
+        lines += ["", "Of the input these read"]
+        lines += [f"  {path} = {_value(value)}" for path, value in inputs.items()]
+    others = [path for path in told.missing if path not in inputs]
+    if others:
+        lines += ["", f"Read by other rules of the entrypoint and not in the input: {', '.join(others)}"]
+    if told.alone:
+        head = "It would have been allowed with" + (" any one of" if len(told.alone) > 1 else "")
+        lines += ["", head, *_allowed(told.alone)]
+    elif told.together:
+        lines += ["", "It would have been allowed with all of", *_allowed(told.together)]
+    elif isinstance(told.decision, Deny):
+        lines += ["", "No change of up to four values was found that is allowed."]
+    return lines
+
+
+def _allowed(changes: tuple[Change, ...]) -> list[str]:
+    return [f"  {'.'.join(one.path)}: {_wanted(one)} (now {_value(one.before)})" for one in changes]
+
+
+def _wanted(change: Change) -> str:
+    if change.at_most is not None or change.at_least is not None:
+        low = f"at least {change.at_least:g}" if change.at_least is not None else ""
+        high = f"at most {change.at_most:g}" if change.at_most is not None else ""
+        return " or ".join(filter(None, (high, low)))
+    return " or ".join(_value(value) for value in change.values[:4])
+
+
+def _value(value: Any) -> str:
+    import json  # noqa: PLC0415 - other verbs start faster
+
+    from extauthz.strict_json import MISSING  # noqa: PLC0415 - the same
+
+    if value is MISSING:
+        return "missing"
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 120 else f"{text[:117]}..."  # noqa: PLR2004 - a line of a terminal
+
+
+def _condition(one: Condition, policy: Path) -> list[str]:
+    lines = [f"  {policy / one.file}:{one.line}", f"    {one.source}"]
+    return lines + [f"      {name} = {_value(value)}" for name, value in one.values if not name.startswith("input.")]
+
+
+def _json(told: Explanation) -> dict[str, Any]:
+    from dataclasses import asdict  # noqa: PLC0415 - other verbs start faster
+
+    from extauthz.strict_json import MISSING  # noqa: PLC0415 - the same
+
+    def change(one: Change) -> dict[str, Any]:
+        values = [{"remove": True} if value is MISSING else {"value": value} for value in one.values]
+        before = {} if one.before is MISSING else {"before": one.before}
+        bounds = {"at_most": one.at_most, "at_least": one.at_least}
+        return {"path": ".".join(one.path), **before, "allowed": values, **bounds}
+
+    return {
+        "entrypoint": told.entrypoint,
+        "revision": told.revision,
+        "decision": decision_json(told.decision),
+        "rule": asdict(told.story.rule) if told.story.rule else None,
+        "not_true": [asdict(one) for one in told.story.failed],
+        "true": [asdict(one) for one in told.story.held],
+        "input": [
+            {"path": path, **({"value": v} if v is not MISSING else {"missing": True})} for path, v in told.inputs
+        ],
+        "missing": told.missing,
+        "allowed_with_any": [change(one) for one in told.alone],
+        "allowed_with_all": [change(one) for one in told.together],
+    }
