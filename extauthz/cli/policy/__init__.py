@@ -11,7 +11,20 @@ from typing import Final
 
 import typer
 
-VERBS: Final[tuple[str, ...]] = ("new", "check", "fmt", "test", "eval", "explain", "bench", "build", "serve")
+VERBS: Final[tuple[str, ...]] = (
+    "new",
+    "check",
+    "fmt",
+    "test",
+    "eval",
+    "explain",
+    "bench",
+    "build",
+    "serve",
+    "status",
+    "promote",
+    "rollback",
+)
 """Verb → `extauthz.cli.policy.<verb>`, with `_` for `-`; listed in the order of the help."""
 
 app = typer.Typer(no_args_is_help=True, help="Write, test, explain, build and roll out Rego policies.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from extauthz.config.checks import attributes, compat, listeners, references, routing, suggestions, trust
+from extauthz.config.checks import api, attributes, compat, listeners, references, routing, suggestions, trust
 from extauthz.config.checks.rule import Finding, advice, error
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Finding",
+    "api",
     "attributes",
     "compat",
     "findings",

@@ -44,6 +44,8 @@ def own(key: str, value: Any) -> dict[str, Any]:
     return {"routes.0.credential": key, "routes.0.token": REMOVE, **value}
 
 
+OPERATORS = {"issuers": ["bank"], "audiences": ["https://extauthz.bank.example"], "scopes": ["extauthz.operate"]}
+
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("route_names_are_distinct", more(name="read-transfer", match_path="/x"), "routes[2].name", "declared twice"),
     ("one_request_has_one_route", more(), "routes[2].match", "read-transfer and more"),
@@ -300,6 +302,36 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "Unix socket",
     ),
     ("effects_leave_a_record", {"telemetry.records.output": "none"}, "telemetry.records.output", "no record"),
+    (
+        "api_tokens_are_of_known_issuers",
+        {"api.rollout": {"token": {**OPERATORS, "issuers": ["bank", "other"]}}},
+        "api.rollout.token.issuers[1]",
+        "called other",
+    ),
+    (
+        "api_tokens_are_of_known_issuers",
+        {"api.decisions": {"token": {**OPERATORS, "issuers": []}}},
+        "api.decisions.token.issuers",
+        "nobody can ask",
+    ),
+    (
+        "api_tokens_travel_protected",
+        {"server.http": "0.0.0.0:9190", "api.rollout": {"token": OPERATORS}},
+        "api.rollout.token",
+        "clear text",
+    ),
+    (
+        "local_callers_come_through_a_unix_socket",
+        {"api.authzen": {"local": True, "url": "https://pdp.bank.example"}},
+        "api.authzen.local",
+        "no Unix socket",
+    ),
+    (
+        "candidates_are_tried_on_known_routes",
+        {"policy.candidate": {"path": "next", "routes": ["read-transfer", "paint"]}},
+        "policy.candidate.routes[1]",
+        "called paint",
+    ),
 ]
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
@@ -375,6 +407,14 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("effects_rest_on_fresh_and_protected_keys", {"issuers.0.jwks": {"url": "http://127.0.0.1:8000/jwks.json"}}),
     ("effects_rest_on_whole_identities", {"workload.require_certificate": False, "routes.1.effects": []}),
+    ("api_tokens_are_of_known_issuers", {"api.rollout": {"token": OPERATORS}}),
+    ("api_tokens_travel_protected", {"server.http": "localhost:9190", "api.rollout": {"token": OPERATORS}}),
+    ("api_tokens_travel_protected", {"server.http": "0.0.0.0:9190"}),
+    (
+        "local_callers_come_through_a_unix_socket",
+        {"server.http": "unix:///run/h.sock", "api.decisions": {"local": True}},
+    ),
+    ("candidates_are_tried_on_known_routes", {"policy.candidate": {"path": "next", "routes": ["read-transfer"]}}),
     ("checks_come_from_here_or_over_mtls", {"server.listen": "localhost:9191"}),
     ("checks_come_from_here_or_over_mtls", {"server.listen": "[::1]:9191"}),
     ("checks_come_from_here_or_over_mtls", {"server.listen": "unix:///run/check.sock"}),
