@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from grpc_tools import protoc
 
 from extauthz.check.messages import POOL, CheckRequest, CheckResponse
 
@@ -55,8 +56,6 @@ def load() -> tuple[Case, ...]:
 @cache
 def descriptor_set() -> bytes:
     """`bank.proto` compiled, without the well-known types."""
-    from grpc_tools import protoc
-
     known = Path(protoc.__file__).with_name("_proto")
     with TemporaryDirectory() as folder:
         out = Path(folder) / "bank.desc"

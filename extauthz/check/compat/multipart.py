@@ -5,7 +5,8 @@ Laws:
 1. A boundary is `--boundary` at the start of a line, blanks after it allowed; the last one ends in `--`.
 2. Lines end in CRLF; a first boundary line that ends in a bare LF makes LF the line end of the whole body.
 3. What stands before the first boundary is skipped, after the last one not read.
-4. A body that ends inside a part, or has a line between two parts that is no boundary, is refused.
+4. A body that ends inside a part, or has a line between two parts that is no boundary, is refused; one that ends right
+   after a boundary line is whole.
 
 Source: RFC 2046 section 5.1.1 and RFC 7578; the order of tests is Go's.
 """
@@ -41,6 +42,8 @@ def parts(payload: bytes, boundary: str) -> Iterator[tuple[str, str, bytes]]:
         if rest is not None:
             if first and rest == b"\n":
                 nl = rest  # 2
+            if rest == nl and at == len(payload):
+                return  # 4
             if rest == nl:
                 head, at = _head(payload, at)
                 content, at = _content(payload, at, dash, nl)

@@ -28,11 +28,12 @@ def plugin_keys_need_the_compatibility(config: Config) -> Iterator[Finding]:
 def the_compatible_policy_is_there(config: Config) -> Iterator[Finding]:
     policy = config.policy
     own_opa = policy.engine == "sidecar" and not policy.sidecar.supervise
-    if policy.compat and policy.path is None and not own_opa:
+    if policy.compat and policy.path is None and policy.bundle is None and not own_opa:
         yield Finding(
             ("policy", "path"),
             "policy.compat has no policy to ask",
-            "name the directory of the policy, or set policy.sidecar.supervise to false and name an OPA of your own",
+            "name the directory of the policy or a policy bundle, or set policy.sidecar.supervise to false and name an"
+            " OPA of your own",
         )
 
 
