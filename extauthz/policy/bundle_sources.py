@@ -108,7 +108,7 @@ class HttpSource:
     async def newest(self) -> bytes:
         if self._newest is None:
             try:
-                await self._ask(0)
+                await self._ask()
             except OutboundError as error:
                 raise _cannot(self.name, str(error), "check the bundle server") from None
         if self._newest is None:
@@ -124,7 +124,7 @@ class HttpSource:
             else:
                 await self._sleep(SHORTEST_PAUSE)
             try:
-                other = await self._ask(int(self._settings.wait) if self._long_polls else 0)
+                other = await self._ask()
             except OutboundError as error:
                 if not failing:
                     log.warning("policy bundle: %s; the active policy serves on", error)
@@ -139,19 +139,24 @@ class HttpSource:
     async def close(self) -> None:
         await self._outbound.close()
 
-    async def _ask(self, wait: int) -> bool:
-        """Whether there are other bytes now. Raises OutboundError."""
-        headers = {"prefer": "modes=snapshot,delta" + (f";wait={wait}" if wait else "")}
+    async def _ask(self) -> bool:
+        """Whether there are other bytes now. Raises OutboundError.
+
+        The wait is named from the first question on: it is how a server learns that we take long polls, and without
+        an ETag there is nothing that it could wait for.
+        """
+        wait = int(self._settings.wait)
+        headers = {"prefer": f"modes=snapshot,delta;wait={wait}" if wait else "modes=snapshot,delta"}
         if self._etag:
             headers["if-none-match"] = self._etag
         if self._settings.token_file is not None:
             headers["authorization"] = f"Bearer {await asyncio.to_thread(self._token)}"
-        url, timeout = self._settings.url, wait + self._settings.timeout
+        url, timeout = self._settings.url, (wait if self._etag else 0) + self._settings.timeout
         response = await self._outbound.send("GET", url, headers=headers, timeout=timeout, max_bytes=self._limit)
         if response.status not in {OK, NOT_MODIFIED}:
             raise OutboundError(f"{self.name} answered with status {response.status}")
         kind = response.headers.get("content-type", "").partition(";")[0].strip()
-        self._long_polls = bool(self._settings.wait) and (kind == LONG_POLL or (self._long_polls and not kind))
+        self._long_polls = bool(wait) and kind == LONG_POLL
         if response.status == NOT_MODIFIED:
             return False
         etag = response.headers.get("etag", "")
