@@ -19,6 +19,7 @@ VERBS: Final[tuple[str, ...]] = (
     "eval",
     "explain",
     "bench",
+    "input",
     "build",
     "serve",
     "status",
