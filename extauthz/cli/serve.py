@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from pydantic import ValidationError
 
-from extauthz.errors import ConfigError, ExtauthzError, MissingPart
+from extauthz.errors import ConfigError, ConfigProblem, ExtauthzError, MissingPart
 from extauthz.transport.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from extauthz.config import Config
 
 CANNOT_SERVE: Final = 4
 
@@ -57,7 +59,7 @@ def serve(
             make_shared=lambda run_dir: SharedParts(config, run_dir, clock),
             service="extauthz.app:Application",
             clock=clock,
-            adjust=lambda settings: override(settings, wanted),
+            adjust=lambda config: allowed(config, override(config.server, wanted)),
         ).run()
 
     try:
@@ -79,6 +81,22 @@ def override(settings: ServerSettings, wanted: dict[str, Any]) -> ServerSettings
         where = ".".join(map(str, first["loc"]))
         raise typer.BadParameter(f"{where}: {first['msg']}" if where else first["msg"]) from None
     return settings.model_copy(update={name: getattr(checked, name) for name in wanted})
+
+
+def allowed(config: Config, server: ServerSettings) -> ServerSettings:
+    """What the command line made of the server's settings, held to the rules that the file is held to.
+
+    Raises ConfigError: no option gets around a rule.
+    """
+    from extauthz.config.checks import findings  # noqa: PLC0415 - other verbs start faster without it
+
+    problems = tuple(
+        ConfigProblem("command line", 0, ".".join(map(str, found.location)), found.message, found.remedy)
+        for found in findings(config.model_copy(update={"server": server}))
+    )
+    if problems:
+        raise ConfigError(problems)
+    return server
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -84,7 +84,7 @@ class Supervisor:
         make_shared: Callable[[Path], Shared],
         service: str,
         clock: Clock,
-        adjust: Callable[[ServerSettings], ServerSettings] = lambda settings: settings,
+        adjust: Callable[[Config], ServerSettings] = lambda config: config.server,
     ) -> None:
         self._config = config
         self._make_shared = make_shared
@@ -108,7 +108,7 @@ class Supervisor:
             self._shared = self._make_shared(run_dir)
             stack.push_async_callback(self._shared.stop)
             config = await self._shared.start()
-            settings = self._adjust(config.server)
+            settings = self._adjust(config)
             transport, why = choose.transport(settings)
             if why:
                 log.warning("transport auto takes grpcio: %s", why)
