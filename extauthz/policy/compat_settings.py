@@ -44,7 +44,8 @@ class OpaEnvoyPluginSettings(Settings):
     """opa-envoy-plugin's configuration keys, for `policy.compat: opa-envoy-plugin`."""
 
     addr: Annotated[str, AfterValidator(_addr)] = ""
-    """Where Envoy sends its Checks, instead of `server.listen`; `:9191` is every address of the machine."""
+    """Where Envoy sends its Checks, instead of `server.listen`; `:9191` is the loopback: name a host to be reached from
+    elsewhere, and set `server.tls`."""
     path: Annotated[str, AfterValidator(_path)] = ""
     """The rule that decides, as a path below `data`; `envoy/authz/allow` when empty."""
     query: Annotated[str, AfterValidator(_query)] = ""
@@ -89,4 +90,5 @@ class OpaEnvoyPluginSettings(Settings):
         match = _ADDRESS.fullmatch(self.addr)
         if match is None or match["port"] is None:
             return self.addr
-        return f"{match['host'] or '0.0.0.0'}:{match['port']}"  # noqa: S104 - what `:9191` means in Go
+        # In Go `:9191` is every address of the machine; clear text from other hosts has to be asked for by name.
+        return f"{match['host'] or '127.0.0.1'}:{match['port']}"
