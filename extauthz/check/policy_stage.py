@@ -49,6 +49,7 @@ class PolicyStage:
         trail.engine = self._engine_name
         trail.decision_cached = False
         trail.policy_input = policy_input
+        trail.projected = query.input
         started = self._clock.monotonic()
         try:
             if self._rollout is None:

@@ -20,7 +20,7 @@ from extauthz.telemetry.redact import plain, redact, redact_tokens
 from extauthz.telemetry.trail import NO_ROUTE, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from extauthz.model import Decision, Subject, Workload
     from extauthz.telemetry.trail import Trail
@@ -39,18 +39,37 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def line(trail: Trail, labels: Mapping[str, str], *, full_path: bool = False) -> bytes:
-    """One record with its newline. A record that would be too long loses what is optional and says so."""
+def line(
+    trail: Trail,
+    labels: Mapping[str, str],
+    *,
+    full_path: bool = False,
+    inputs: Callable[[bytes], Any] | None = None,
+) -> bytes:
+    """One record with its newline. A record that would be too long loses what is optional and says so.
+
+    `inputs` makes of a projected input what a record may hold of it (`recorded_input`); None: nothing.
+    """
     record = _record(trail, labels, full_path=full_path)
-    try:
-        data = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:  # half a surrogate pair, which `plain` keeps where it is printable
-        data = b""
+    if inputs is not None and trail.projected:
+        record["input"] = inputs(trail.projected)
+    data = _dumped(record)
+    if "input" in record and not 0 < len(data) <= LINE_MAX:
+        del record["input"]
+        record["input_cut"] = True
+        data = _dumped(record)
     if not 0 < len(data) <= LINE_MAX:
         data = _shortened(record)
     if b"eyJ" in data:  # a caller put a token where none belongs, for example into x-request-id
         data = redact_tokens(data.decode()).encode()
     return data
+
+
+def _dumped(record: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # half a surrogate pair, which `plain` keeps where it is printable
+        return b""
 
 
 def comparison_line(comparison: dict[str, Any], labels: Mapping[str, str]) -> bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.telemetry import record
 from extauthz.telemetry.output import Output
+from extauthz.telemetry.recorded_input import recorded_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +47,7 @@ class Recorder:
         self._metrics = metrics
         self._labels = {**(labels or {}), **settings.labels}
         self._full_path = settings.path == "full"
+        self._inputs = recorded_input(settings.mask) if settings.input == "projected" else None
         self._interval = settings.interval
         self._room = settings.buffer
         self._soon = settings.buffer // 2
@@ -142,7 +144,7 @@ class Recorder:
 
     def _line(self, trail: Trail) -> bytes:
         try:
-            return record.line(trail, self._labels, full_path=self._full_path)
+            return record.line(trail, self._labels, full_path=self._full_path, inputs=self._inputs)
         except Exception as error:  # noqa: BLE001 - a defect here must not stop the other records
             self._metrics.records_dropped(1, "record")
             self._tell(error)

@@ -20,6 +20,10 @@ class RecordSettings(Settings):
     """Records that may wait; further ones are dropped and counted."""
     path: Literal["template", "full"] = "template"
     """`template`: the route's path template stands for the path, which may hold account numbers. `full`: the path as sent."""  # noqa: E501 - one line, for the JSON Schema
+    input: Literal["none", "projected"] = "none"
+    """`projected`: a record also holds what the policy could read of its input, for `extauthz policy replay` and `diff`."""  # noqa: E501 - one line, for the JSON Schema
+    mask: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,15}$")], ...] = ()
+    """Paths below the policy input whose values a recorded input replaces by a digest: `subject.id`."""
     labels: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")], Annotated[str, Field(max_length=128)]] = (
         Field(default_factory=dict)
     )

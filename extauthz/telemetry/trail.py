@@ -79,6 +79,7 @@ class Trail:
         "ns",
         "path",
         "policy_input",
+        "projected",
         "request_id",
         "resource_id",
         "revision",
@@ -105,6 +106,8 @@ class Trail:
         self.revision = self.engine = ""
         self.policy_input: Mapping[str, Any] | None = None
         """What the policy was asked, before any projection; only kept where denial tickets want it."""
+        self.projected = b""
+        """What the policy could read of it, as JSON; the bytes that the engine was asked with."""
         self.token_cached: bool | None = None
         """None: no token was looked up."""
         self.decision_cached: bool | None = None
