@@ -43,9 +43,6 @@ class FakeService:
             raise ConfigError((ConfigProblem("fake.yaml", 3, "key", "is wrong", "correct it"),))
         self._note(f"start {os.getpid()}")
 
-    async def follow(self, reload: object) -> None:
-        """Nothing changes by itself."""
-
     async def stop(self) -> None:
         self._note("stop")
 
@@ -116,6 +113,9 @@ class FakeShared:
 
     async def abandon(self) -> None:
         self._note("abandon")
+
+    async def follow(self, reload: object) -> None:
+        """Nothing changes by itself."""
 
     async def stop(self) -> None:
         self._note("stop")
