@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,17 +10,17 @@ import typer
 
 from extauthz.cli.policy.output import HERE, AsJson, print_json, refuse
 from extauthz.cli.policy.questions import Policy, decision_json, decision_lines, document, entrypoint
+from extauthz.cli.policy.server import Server, TokenFile, token
 from extauthz.model import Deny
 
 if TYPE_CHECKING:
     from extauthz.policy.authoring.explaining import Explanation
-    from extauthz.policy.authoring.recorded import Recorded
     from extauthz.policy.authoring.trace import Condition
     from extauthz.policy.authoring.whatif import Change
 
 NEEDED = (
-    "a decision record does not hold the policy input. Record inputs (`extauthz policy record`) and name that file with"
-    " --records, or rebuild the input (`extauthz policy input`) and explain that."
+    "its input is not known, only its record. Keep inputs (api.decisions.inputs, or telemetry.records.input: projected),"
+    " or rebuild the input (`extauthz policy input`) and explain that."
 )
 
 
@@ -28,68 +29,82 @@ def run(
     rule: Annotated[str, typer.Option("--entrypoint", "-e", help="A rule: authz/transfers/decision.")] = "",
     policy: Policy = HERE,
     records: Annotated[
-        list[Path] | None, typer.Option("--records", help="Decision records or recorded inputs (JSON lines).")
+        list[Path] | None, typer.Option("--records", help="A file of decision records to find the id in; repeatable.")
     ] = None,
+    server: Server = "",
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which layer and rule decided, which value was missing or different, and what would have been allowed.
 
-    Every "allowed with" was tried on the policy. Values of the input are shown: this is for operators.
+    Every "allowed with" was tried on the policy. Values of the input are shown: this is for operators. A decision id is
+    asked of --server first, then looked for in --records.
     """
     from extauthz.policy.authoring.explaining import explain  # noqa: PLC0415 - other verbs start faster
     from extauthz.policy.native import find_tool  # noqa: PLC0415 - the same
 
+    path = rule
     if question == "-" or Path(question).is_file():
-        asked, path = document(question), rule
+        asked = document(question)
     else:
-        found = _recorded(question, records or [], as_json=as_json)
-        asked, path = found.input, rule or found.entrypoint
+        story = _story(question, records or [], server, token(token_file))
+        asked, path = _asked(story, as_json=as_json), rule or str(story["record"]["path"])
     if not isinstance(asked, dict):
         refuse("the policy input must be a JSON object")
-    if not path:
-        path = _only_entrypoint(policy)
-    explanation = explain(find_tool(), policy, entrypoint(path), asked)
+    explanation = explain(find_tool(), policy, entrypoint(path or _only_entrypoint(policy)), asked)
     if as_json:
         print_json(_json(explanation))
     else:
         print("\n".join(_lines(explanation, policy)))
 
 
-def _recorded(decision_id: str, records: list[Path], *, as_json: bool) -> Recorded:
-    from extauthz.policy.authoring.recorded import find  # noqa: PLC0415 - other verbs start faster
+def _story(decision_id: str, records: list[Path], server: str, bearer: str) -> dict[str, Any]:
+    """What the server or the records know of a decision."""
+    from extauthz.api.client import ApiError, find  # noqa: PLC0415 - other verbs start faster
 
-    if not records:
-        refuse(f"{decision_id} is no file; to look it up as a decision id, name the records with --records FILE")
-    found = find(decision_id, records)
-    if found.record is None and found.input is None:
-        refuse(f"no record has the decision id {decision_id}")
-    if found.input is None:
-        _print_record(found, as_json=as_json)
-        if found.before_policy:
-            raise typer.Exit(0)
+    if not records and not server:
+        refuse(f"{decision_id} is no file; to look it up as a decision id, give --records FILE or --server")
+    try:
+        story = find(decision_id, records=records, server=server, token=bearer)
+    except ApiError as error:
+        refuse(str(error), code=1)
+    if story is None:
+        refuse(f"nobody knows the decision {decision_id}", code=1)
+    return story
+
+
+def _asked(story: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
+    """The input of a decision. Where none is known the record is told instead, and the command ends."""
+    found = story.get("input")
+    if isinstance(found, dict):
+        if "masked:" in str(found):
+            print("note: masked values stand for the real ones; rules that compare them may differ", file=sys.stderr)
+        return found
+    _print_record(story, as_json=as_json)
+    if story["record"].get("revision"):
         refuse(NEEDED, code=1)
-    return found
+    raise typer.Exit(0)
 
 
-def _print_record(found: Recorded, *, as_json: bool) -> None:
+def _print_record(story: dict[str, Any], *, as_json: bool) -> None:
     """What a record alone tells; all there is to tell when a layer before the policy refused."""
     from extauthz.codes import CODES  # noqa: PLC0415 - other verbs start faster
 
-    record = found.record or {}
+    record = story["record"]
     if as_json:
-        print_json({"decision_id": found.decision_id, "record": record, "policy_asked": not found.before_policy})
+        print_json({**story, "policy_asked": bool(record.get("revision"))})
         return
     code = str(record.get("code", ""))
-    known = CODES.get(code)
     print(f"deny at layer {record.get('layer')}: {code}" if code else "allow")
+    known = CODES.get(code)
     if known:
         print(f"  {known.message} {known.remedy}")
-    for reason in (record.get("result") or {}).get("reasons") or ():
+    for reason in story.get("reasons") or ():
         if reason.get("detail"):
             print(f"    {reason['detail']}")
     request = record.get("request") or {}
     print(f"route {request.get('route')}, {request.get('method')} {request.get('path')}, at {record.get('timestamp')}")
-    if found.before_policy:
+    if not record.get("revision"):
         print("The request was refused before any policy was asked.")
 
 

@@ -26,7 +26,7 @@ def api(server: str, config: Path, token_file: Path | None) -> ServerApi:
     from extauthz.api.client import ApiError, ServerApi  # noqa: PLC0415 - other verbs start faster
 
     try:
-        return ServerApi(server or _of_config(config), _token(token_file))
+        return ServerApi(server or _of_config(config), token(token_file))
     except ApiError as error:
         refuse(str(error))
 
@@ -40,7 +40,8 @@ def _of_config(config: Path) -> str:
     return http if http.startswith("unix://") else f"http://{http}"
 
 
-def _token(file: Path | None) -> str:
+def token(file: Path | None) -> str:
+    """The bearer token in a file; empty when none is named."""
     if file is None:
         return ""
     try:
