@@ -43,7 +43,7 @@ def plugin_and_server_agree(config: Config) -> Iterator[Finding]:
     plugin, server = config.policy.opa_envoy_plugin, config.server
     if not config.policy.compat:
         return
-    if plugin.listen and plugin.listen != server.listen:
+    if plugin.listen:  # else it has taken effect
         yield Finding((*_PLUGIN, "addr"), f"server.listen says {server.listen}", "keep one of the two")
     if "grpc_max_recv_msg_size" in plugin.model_fields_set and plugin.grpc_max_recv_msg_size != server.max_check:
         yield Finding(
