@@ -169,7 +169,9 @@ class CompatPipeline(Pipeline):
             raise EngineFault("engine.internal", "the engine does not read the plugin's results")
         if facts.route is None:
             return said + named(trail.decision_id)
-        return said + self._answer(_ALLOWED, facts, trail)  # ours last: a policy cannot overwrite an identity header
+        if isinstance(decision, PluginAllow) and decision.sets_identity:
+            raise EngineFault("engine.invalid_result", "the policy may not set an identity header on this route")
+        return said + self._answer(_ALLOWED, facts, trail)
 
 
 def prepare(plugin: OpaEnvoyPluginSettings, *, routed: bool) -> Callable[..., Pipeline]:

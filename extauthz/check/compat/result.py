@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from extauthz.check.identity import PREFIX
 from extauthz.check.messages import CheckResponse
 from extauthz.errors import EngineFault
 from extauthz.model import Allow, Deny, Reason
@@ -44,9 +45,13 @@ DRY_RUN: Final[bytes] = CheckResponse(status={}, ok_response={}).SerializeToStri
 
 @dataclass(frozen=True, slots=True)
 class PluginAllow(Allow):
-    """`response`: a serialized CheckResponse that lacks only the decision id."""
+    """`response`: a serialized CheckResponse that lacks only the decision id.
+
+    `sets_identity`: the policy sets a header under our own prefix.
+    """
 
     response: bytes = b""
+    sets_identity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,9 @@ def read(result: Any) -> PluginAllow | PluginDeny:
     metadata: bytes = said.SerializeToString()
     if allowed:
         _ok(said, result)
-        return PluginAllow(response=said.SerializeToString())
+        names = (one.header.key.lower().replace("_", "-") for one in said.ok_response.headers)
+        sets_identity = any(name.startswith(PREFIX) for name in names)
+        return PluginAllow(response=said.SerializeToString(), sets_identity=sets_identity)
     status = _denied(said, result)
     return PluginDeny(_REASONS, None, said.SerializeToString(), metadata, status)
 
