@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from extauthz.policy.authoring.whatif import Change
 
 NEEDED = (
-    "its input is not known, only its record. Keep inputs (api.decisions.inputs, or telemetry.records.input: projected),"
-    " or rebuild the input (`extauthz policy input`) and explain that."
+    "its input is not known, only its record. Keep inputs (api.decisions.inputs, or telemetry.records.input:"
+    " projected), or rebuild the input (`extauthz policy input`) and explain that."
 )
 
 
