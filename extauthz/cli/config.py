@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from extauthz.config import Report, inspect, load
 from extauthz.config.explain import explain as explanation_of
+from extauthz.config.from_plugin import convert
 from extauthz.config.loader import shape
 from extauthz.errors import ConfigError, ConfigProblem
 
@@ -67,6 +69,18 @@ def explain(
         print(f"\n{chapter.title}")
         for line in chapter.says:
             print(f"  {line}")
+
+
+@app.command("from-opa-envoy-plugin")
+def from_opa_envoy_plugin(
+    file: Annotated[Path, typer.Argument(help="OPA's configuration file.")],
+    policy: Annotated[str, typer.Option(help="The directory of the policy.")] = "policy",
+) -> None:
+    """Print an extauthz.yaml that serves what OPA with opa-envoy-plugin served; what is left to do goes to stderr."""
+    converted = convert(file, policy)
+    print(converted.text, end="")
+    for key, what in converted.notes:
+        print(f"{file}: {key}: {what}", file=sys.stderr)
 
 
 def _unknown_route(file: Path, route: str, known: Sequence[str]) -> ConfigProblem:
