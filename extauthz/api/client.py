@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import httpx
@@ -15,7 +16,6 @@ from extauthz.telemetry.tickets import ID, find_in_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 _UNIX: Final = "unix://"
 _TIMEOUT: Final = 20.0
@@ -39,7 +39,7 @@ class ServerApi:
             raise ApiError(f"{server!r} is no server: http://127.0.0.1:9190 or unix:///path is expected")
         self._server = server
         self._base = "http://extauthz" if path is not None else server.rstrip("/")
-        self._transport = httpx.HTTPTransport(uds=path) if path is not None else None
+        self._socket = None if path is None else Path(path)
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
     def rollout(self) -> dict[str, Any]:
@@ -66,10 +66,13 @@ class ServerApi:
 
     def _object(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
         headers = {**self._headers, "content-type": "application/json"} if body else self._headers
+        transport = None
+        if self._socket is not None:
+            if not self._socket.is_socket():
+                raise ApiError(f"{self._server} is not there: does the server run?")
+            transport = httpx.HTTPTransport(uds=str(self._socket))
         try:
-            with httpx.Client(
-                base_url=self._base, transport=self._transport, timeout=_TIMEOUT, trust_env=False
-            ) as client:
+            with httpx.Client(base_url=self._base, transport=transport, timeout=_TIMEOUT, trust_env=False) as client:
                 response = client.request(method, path, content=body or None, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ApiError(f"{self._server} does not answer ({type(error).__name__}): does the server run?") from None
