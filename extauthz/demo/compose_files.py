@@ -168,13 +168,16 @@ def envoy_settings(layout: Layout, place: ZoneLayout) -> dict[str, Any]:
         "path": str(place.root / "envoy" / "extauthz.yaml"),
         "watched_directory": {"path": str(place.root / "envoy")},
     }
+    # When one of two servers is away, every question to it is asked again: Envoy's own bound is 3 at a time.
+    cluster["circuit_breakers"] = {"thresholds": [{"max_retries": 1024}]}
     cluster["eds_cluster_config"] = {"eds_config": {"path_config_source": source}}
     for question in _ext_authz(tree):
         question["grpc_service"]["retry_policy"] = {
             # A Check changes nothing, so it may be asked again, of the other server where there is one.
             "retry_on": "connect-failure,refused-stream,reset,unavailable",
             "num_retries": 2,
-            "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.02s"},
+            # Envoy takes max_interval for the longest time of one try, too: that of the whole question.
+            "retry_back_off": {"base_interval": "0.005s", "max_interval": "1s"},
             "retry_host_predicate": [
                 {
                     "name": "envoy.retry_host_predicates.previous_hosts",

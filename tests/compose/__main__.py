@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WARM_UP = 60.0
+PARTS = ("scenarios", "isolation", "faults", "scale", "observability")
 
 
 def say(text: str) -> None:
@@ -54,8 +55,6 @@ class Clock:
 
 async def _scenarios(platform: ComposePlatform, lab: Lab, clock: Clock, name: str | None) -> list[Row]:
     report, runner, rows = PlainReport(sys.stdout), Runner(platform, lab), []
-    clock.step("the first transfer")
-    await runner.warm_up(WARM_UP)
     clock.step("scenarios")
     for scenario in choose(name):
         rows.append(await runner.run(scenario))
@@ -78,26 +77,41 @@ async def _platform(engine: Engine, table: Table, clock: Clock, options: argpars
         clock.step("all containers are well")
         lab = Lab(platform)
         try:
-            rows = await _scenarios(platform, lab, clock, options.scenario)
-            clock.step("isolation")
-            await isolation.run(platform, lab, table)
-            clock.step("faults under load")
-            await faults.run(platform, lab, table)
-            await faults.policy_change(platform, table)
-            clock.step("docker compose --profile scale up")
-            await platform.up("scale")
-            await faults.rolling(platform, lab, table)
-            clock.step("docker compose --profile observability up")
-            await platform.up("observability")
-            await observability.run(platform, table)
-            traces = await platform.tracebacks()
-            table.add("logs", "tracebacks in any log", "none", "; ".join(traces)[:300] or "none")
+            clock.step("the first transfer")
+            await Runner(platform, lab).warm_up(WARM_UP)
+            rows = await _parts(platform, lab, table, clock, options)
         finally:
             await lab.close()
         clock.step("docker compose down")
         complaint = await platform.down()
         left = await platform.leftovers()
         table.add("down", "containers, networks, volumes left", "nothing", complaint or ", ".join(left) or "nothing")
+    return rows
+
+
+async def _parts(
+    platform: ComposePlatform, lab: Lab, table: Table, clock: Clock, options: argparse.Namespace
+) -> list[Row]:
+    wanted, rows = options.part or PARTS, []
+    if "scenarios" in wanted:
+        rows = await _scenarios(platform, lab, clock, options.scenario)
+    if "isolation" in wanted:
+        clock.step("isolation")
+        await isolation.run(platform, lab, table)
+    if "faults" in wanted:
+        clock.step("faults under load")
+        await faults.run(platform, lab, table)
+    if "scale" in wanted:
+        clock.step("docker compose --profile scale up")
+        await platform.up("scale")
+        clock.step("a rolling restart")
+        await faults.rolling(platform, lab, table)
+    if "observability" in wanted:
+        clock.step("docker compose --profile observability up")
+        await platform.up("observability")
+        await observability.run(platform, table)
+    traces = await platform.tracebacks()
+    table.add("logs", "tracebacks in any log", "none", "; ".join(traces)[:300] or "none")
     return rows
 
 
@@ -122,6 +136,7 @@ async def _run(options: argparse.Namespace) -> bool:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.compose", description="docker-compose.yml, for real.")
     parser.add_argument("--scenario", help="only the scenario of this name, before the isolation table")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part (may be repeated)")
     parser.add_argument("--keep-engine", action="store_true", help="leave an engine running that was started for this")
     options = parser.parse_args(arguments)
     try:

@@ -57,6 +57,7 @@ async def run(platform: ComposePlatform, lab: Lab, table: Table) -> None:
     }
     for name, (service, (fault, repair), promised) in cases.items():
         await _case(platform, lab, table, name, service, fault, repair, promised)
+    await policy_change(platform, table)
 
 
 async def crash(platform: ComposePlatform, service: str) -> None:
@@ -113,7 +114,7 @@ async def _recovered(load: Load) -> float:
 
 
 async def rolling(platform: ComposePlatform, lab: Lab, table: Table) -> None:
-    """Each of the two authorization servers of every zone in turn, its OPA with it, while transfers flow.
+    """Every authorization server of every zone, one after the other, each with its OPA, while transfers flow.
 
     1. The server drains and ends; its Envoy asks the other one. 2. Its OPA is restarted. 3. It starts again.
     """
@@ -124,12 +125,7 @@ async def rolling(platform: ComposePlatform, lab: Lab, table: Table) -> None:
         await asyncio.sleep(BEFORE)
         for suffix in ("", "-2"):
             for zone in lab.platform.layout.zones:
-                server, opa = f"{zone}-extauthz{suffix}", f"{zone}-opa{suffix}"
-                await platform.engine.must("stop", "--time", "15", await platform.id_of(server))  # 1
-                await platform.engine.must("restart", "--time", "5", await platform.id_of(opa))  # 2
-                await platform.healthy(services=[opa])
-                await platform.docker("start", server)  # 3
-                await platform.healthy(services=[server])
+                await _roll(platform, f"{zone}-extauthz{suffix}", f"{zone}-opa{suffix}")
                 rolled += 2
         await asyncio.sleep(BEFORE)
         load.stop.set()
@@ -137,8 +133,16 @@ async def rolling(platform: ComposePlatform, lab: Lab, table: Table) -> None:
     seen = f"{load.total} requests, {lost} lost"
     if lost:
         seen += f": {dict(load.failed)} {dict(load.denied)}"
-    what = f"{rolled} containers restarted, one after the other, under load"
+    what = f"{rolled} containers restarted under load, one pair after the other"
     table.add("rolling-restart", what, "0 lost", seen, ok=not lost and load.sound and load.allowed > 0)
+
+
+async def _roll(platform: ComposePlatform, server: str, opa: str) -> None:
+    await platform.engine.must("stop", "--time", "15", await platform.id_of(server))  # 1
+    await platform.engine.must("restart", "--time", "5", await platform.id_of(opa))  # 2
+    await platform.well(opa)
+    await platform.docker("start", server)  # 3
+    await platform.well(server)
 
 
 async def policy_change(platform: ComposePlatform, table: Table) -> None:

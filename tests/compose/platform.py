@@ -144,6 +144,17 @@ class ComposePlatform:
         """`docker VERB` on services' containers. Raises ExtauthzError."""
         await self.engine.must(verb, *[await self.id_of(service) for service in services])
 
+    async def well(self, service: str, seconds: float = _READY) -> None:
+        """Wait until a container's own health check is content, asked now and not in its interval. Raises ExtauthzError."""
+        container = await self.id_of(service)
+        inspected = json.loads(await self.engine.must("inspect", container))[0]
+        _, *command = inspected["Config"]["Healthcheck"]["Test"]
+        deadline = time.monotonic() + seconds
+        while not (await self.engine.run("exec", container, *command)).ok:
+            if time.monotonic() > deadline:
+                raise ExtauthzError(f"{service} was not well after {seconds:.0f} s")
+            await asyncio.sleep(_POLL)
+
     async def healthy(self, *profiles: str, services: Iterable[str] = (), seconds: float = _READY) -> None:
         """Wait until the containers are well; all of them unless `services` names some. Raises ExtauthzError."""
         del profiles
