@@ -72,6 +72,7 @@ async def run(platform: ComposePlatform, lab: Lab, table: Table) -> None:
     containers = {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in await platform.containers()}
     around = (_around(platform, table, caller, targets, containers) for caller, targets in _CALLERS.items())
     await asyncio.gather(*around)
+    await _control(platform, table, containers)
     await _no_listeners(platform, table)
     await _storage(lab, table)
     await _inside(platform, table)
@@ -111,6 +112,16 @@ async def _around(
     known = [target for target in targets if target in containers]
     what = f"{caller} calls {', '.join(known)} around their Envoys"
     table.add(f"around-from-{caller}", what, "unreachable", "unreachable" if reached == [] else str(reached))
+
+
+async def _control(platform: ComposePlatform, table: Table, containers: dict[str, Any]) -> None:
+    """The same question finds what is there to be found: the issuer, by name and by its address in the zone."""
+    edge = next(
+        net for name, net in containers["issuer"]["NetworkSettings"]["Networks"].items() if name.endswith("_edge")
+    )
+    reached = await _python(platform, "gateway", _REACH, json.dumps([["issuer"], [edge["IPAddress"]], _PORTS]))
+    expected = f"issuer, {edge['IPAddress']}:8443"
+    table.add("around-control", "gateway asks the same of the issuer, which it may reach", expected, ", ".join(reached))
 
 
 async def _no_listeners(platform: ComposePlatform, table: Table) -> None:
