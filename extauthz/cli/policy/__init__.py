@@ -22,6 +22,7 @@ VERBS: Final[tuple[str, ...]] = (
     "input",
     "build",
     "serve",
+    "diff",
     "replay",
     "status",
     "promote",
