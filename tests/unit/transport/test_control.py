@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from extauthz.transport.control import ControlError, ControlServer, ask
+from extauthz.transport.control import MAX_REQUEST, ControlError, ControlServer, ask
 
 
 async def double(request):
@@ -67,7 +67,7 @@ async def test_what_is_no_request(line):
 async def test_a_request_without_end_is_not_kept():
     async with server() as path:
         reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(b"a" * 100_000)
+        writer.write(b"a" * (3 * MAX_REQUEST))
         assert json.loads(await reader.readline()) == {"error": "unknown command"}
         writer.close()
         with suppress(ConnectionError):
