@@ -24,6 +24,7 @@ VERBS: Final[tuple[str, ...]] = (
     "serve",
     "diff",
     "replay",
+    "record",
     "status",
     "promote",
     "rollback",
