@@ -60,7 +60,7 @@ ENV PATH=/opt/extauthz/bin:/usr/local/bin:/usr/bin:/bin \
     EXTAUTHZ_OPA_LIB=/opt/extauthz/native/libextauthz_opa.so
 WORKDIR /etc/extauthz
 USER 10001:10001
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=5 \
   CMD ["python", "-IS", "/opt/extauthz/healthcheck.py", "http://127.0.0.1:9190/readyz"]
 ENTRYPOINT ["extauthz"]
 CMD ["serve", "/etc/extauthz/extauthz.yaml"]

@@ -2,8 +2,9 @@
 
     python -m extauthz.demo.compose_files folders | prepare | scale
 
-It stands in for the production authority: it signs what the platform needs, once, before anything else starts, and
-ends. `folders` is for the image's build. `scale` tells each zone's Envoy of a second authorization server.
+It stands in for the production authority: it signs what the platform needs, once, before anything else starts.
+`folders` is for the image's build. `scale` tells each zone's Envoy of a second authorization server. Both stay
+afterwards and do nothing, so that whoever waits for every container to be well need not know that these had ended.
 
 A zone's folder has one volume for each party, so that none sees what is another's:
 
@@ -18,6 +19,7 @@ A zone's folder has one volume for each party, so that none sees what is another
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,8 @@ POLICIES: Final = Path("/policies")
 """Where the policies of the source tree are mounted; else those of the package."""
 PORT: Final = 8443
 """Where each Envoy, the issuer and the catalogue listen, each in its own container."""
+READY: Final = Path("/tmp/ready")  # noqa: S108 - of a container of its own
+"""What the health check looks for."""
 ADMIN_PORT: Final = 9901
 """Envoy's admin interface, on the loopback of its container alone."""
 ISSUER: Final = f"issuer.{TRUST_DOMAIN}"
@@ -242,10 +246,14 @@ def _write_server(
 
 
 def main(arguments: Sequence[str]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     steps: dict[str, Callable[[Layout], object]] = {"folders": folders, "prepare": prepare, "scale": scale}
     if len(arguments) != 1 or arguments[0] not in steps:
         sys.exit(__doc__)
     steps[arguments[0]](plan())
+    if arguments[0] != "folders":
+        READY.touch()
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 
 if __name__ == "__main__":

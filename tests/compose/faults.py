@@ -146,9 +146,9 @@ async def _roll(platform: ComposePlatform, server: str, opa: str) -> None:
 
 
 async def policy_change(platform: ComposePlatform, table: Table) -> None:
-    """`prepare` run again writes the policy anew; every OPA takes it without a restart."""
+    """The development CA run again writes the policy anew; every OPA takes it without a restart."""
     before = await _started(platform)
-    await platform.docker("restart", "prepare")
+    await platform.docker("restart", "authority")
     await asyncio.sleep(BEFORE)
     try:
         await platform.healthy()
@@ -156,7 +156,7 @@ async def policy_change(platform: ComposePlatform, table: Table) -> None:
         seen = "no OPA restarted, all well" if before == after else "an OPA restarted"
     except ExtauthzError as error:
         seen = str(error)
-    table.add("prepare-again", "the development CA runs a second time", "no OPA restarted, all well", seen)
+    table.add("authority-again", "the development CA runs a second time", "no OPA restarted, all well", seen)
 
 
 async def _started(platform: ComposePlatform) -> dict[str, str]:

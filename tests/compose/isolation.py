@@ -193,7 +193,7 @@ def _hardened(table: Table, containers: dict[str, Any]) -> None:
 
 
 def _engines_alone(table: Table, containers: dict[str, Any]) -> None:
-    engines = {name: each for name, each in containers.items() if name.endswith("-opa") or name == "prepare"}
+    engines = {name: each for name, each in containers.items() if name.endswith("-opa") or name == "authority"}
     reach = [name for name, each in engines.items() if each["HostConfig"]["NetworkMode"] != "none"]
     table.add("engines-alone", "OPAs and the development CA have no network", "none", ", ".join(reach) or "none")
 

@@ -165,12 +165,7 @@ class ComposePlatform:
                 name, state = container["Config"]["Labels"]["com.docker.compose.service"], container["State"]
                 if wanted and name not in wanted:
                     continue
-                once = container["HostConfig"]["RestartPolicy"]["Name"] in {"", "no"}
-                well = state["ExitCode"] == 0 if once else state["Running"]
-                if once and state["Running"] and name != "way-in":
-                    well = False
-                if "Health" in state:
-                    well = well and state["Health"]["Status"] == "healthy"
+                well = state["Running"] and state.get("Health", {}).get("Status", "healthy") == "healthy"
                 if not well:
                     unwell.append(name)
             if not unwell:
@@ -224,7 +219,7 @@ class ComposePlatform:
 
     async def _look_in(self) -> None:
         """Its keys, and the ports by which this host reaches the zones."""
-        await self.engine.must("cp", f"{await self.id_of('prepare')}:/platform", str(self._root))
+        await self.engine.must("cp", f"{await self.id_of('authority')}:/platform", str(self._root))
         made = self._root / "platform"
         bundle, key = (made / "authority" / "ca.pem").read_bytes(), (made / "authority" / "ca.key").read_bytes()
         clock = SystemClock()

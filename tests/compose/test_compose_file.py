@@ -17,7 +17,7 @@ from tests.compose.observability import expressions
 ROOT = Path(__file__).resolve().parents[2]
 FILE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = FILE["services"]
-ONCE = {"prepare", "scale"}
+BY_THEMSELVES = {"authority", "scale"}
 ZONE_NAMES = sorted((zone.name for zone in ZONES), key=len, reverse=True)
 OF_ZONE = {zone.service: zone.name for zone in ZONES if zone.environment == "prod"}
 
@@ -59,17 +59,13 @@ def test_ports_are_for_this_machine_alone(service):
 
 def test_what_runs_is_looked_after(service):
     settings = SERVICES[service]
-    if service in ONCE:
-        assert settings["restart"] == "no"
-        return
     assert settings["restart"] == "unless-stopped"
     assert "healthcheck" in settings or "HEALTHCHECK --interval" in (ROOT / "Dockerfile").read_text()
 
 
 def test_a_dependency_is_waited_for(service):
     for name, how in SERVICES[service].get("depends_on", {}).items():
-        wanted = "service_completed_successfully" if name in ONCE else "service_healthy"
-        assert how == {"condition": wanted}
+        assert how == {"condition": "service_healthy"}, name
 
 
 def test_profiles(service):
@@ -78,7 +74,7 @@ def test_profiles(service):
 
 
 def test_a_policy_engine_has_no_network(service):
-    if service.endswith(("-opa", "-opa-2")) or service in ONCE:
+    if service.endswith(("-opa", "-opa-2")) or service in BY_THEMSELVES:
         assert SERVICES[service]["network_mode"] == "none"
         assert not networks(service)
 
@@ -105,7 +101,7 @@ def test_only_the_ways_in_lead_out():
 
 def test_each_party_sees_its_own_volume():
     for service, settings in SERVICES.items():
-        if service in ONCE:
+        if service in BY_THEMSELVES:
             continue
         for volume in settings.get("volumes", ()):
             source, target, *mode = volume.split(":")
@@ -121,14 +117,14 @@ def test_each_party_sees_its_own_volume():
             assert source != "authority"
 
 
-def test_prepare_writes_every_volume():
-    mounted = {volume.partition(":")[0] for volume in SERVICES["prepare"]["volumes"]}
+def test_the_authority_writes_every_volume():
+    mounted = {volume.partition(":")[0] for volume in SERVICES["authority"]["volumes"]}
     assert mounted - {"./policies"} == FILE["volumes"].keys()
 
 
 def test_volumes_are_folders_of_the_image(tmp_path):
     compose_files.folders(compose_files.plan(tmp_path))
-    for volume in SERVICES["prepare"]["volumes"]:
+    for volume in SERVICES["authority"]["volumes"]:
         target = volume.split(":")[1]
         if target.startswith("/platform/"):
             assert (tmp_path / target.removeprefix("/platform/")).is_dir()
