@@ -5,9 +5,9 @@ Bytes that are no UTF-8 become U+FFFD, one for each byte, as Go's JSON encoder w
 
 from __future__ import annotations
 
-import codecs
 import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from extauthz.errors import ExtauthzError
 
@@ -15,8 +15,7 @@ __all__ = ["Unreadable", "media_type", "path_unescape", "query", "text", "whole_
 
 MAX_PARAMETERS: Final = 10_000
 """Parameters of a query; Go refuses more as well (GODEBUG urlmaxqueryparams)."""
-_REPLACE: Final = "extauthz-one-by-one"
-_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,64}", re.ASCII)
 _INT64: Final = 2**63
@@ -27,24 +26,17 @@ _PARAMETER: Final = re.compile(
 )
 _QUOTED_PAIR: Final = re.compile(r'\\([()<>@,;:\\"/\[\]?=])')
 """Only these lose their backslash: others are of Windows paths (mime.consumeValue)."""
-_ONLY_SEMICOLON: Final = re.compile(r"\s*;?\s*")
 
 
 class Unreadable(ExtauthzError):
     """The request cannot be turned into an input document. The text quotes nothing of it."""
 
 
-def _one_by_one(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return "\ufffd", error.start + 1
-
-
-codecs.register_error(_REPLACE, _one_by_one)
-
-
 def text(raw: bytes) -> str:
-    return raw.decode(errors=_REPLACE)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return _NOT_UTF8.sub("\ufffd", raw.decode(errors="surrogateescape"))
 
 
 def _unescape(value: str) -> str:
@@ -52,7 +44,7 @@ def _unescape(value: str) -> str:
         return value
     if _BAD_ESCAPE.search(value):
         raise Unreadable("invalid URL escape")
-    return text(_ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), value.encode()))
+    return text(unquote_to_bytes(value))
 
 
 def path_unescape(path: str) -> str:
@@ -100,6 +92,6 @@ def media_type(value: str) -> tuple[str, dict[str, str]]:
         if found.setdefault(name, one) != one:
             raise Unreadable("duplicate media type parameter")
         at = match.end()
-    if not _ONLY_SEMICOLON.fullmatch(value, at):
+    if value[at:].strip() not in {"", ";"}:
         raise Unreadable("invalid media type parameter")
     return kind, found

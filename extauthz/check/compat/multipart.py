@@ -112,7 +112,12 @@ def _form_name(head: dict[bytes, bytes]) -> str:
 def _decoded(head: dict[bytes, bytes], content: bytes) -> bytes:
     """Go decodes quoted-printable by itself, and nothing else."""
     quoted = head.get(b"content-transfer-encoding", b"").lower() == b"quoted-printable"
-    return quopri.decodestring(content) if quoted else content
+    return quopri.decodestring(b"\n".join(map(_unpadded, content.split(b"\n")))) if quoted else content
+
+
+def _unpadded(line: bytes) -> bytes:
+    """Blanks at the end of a quoted-printable line are of the transport (RFC 2045 section 6.7, rule 3)."""
+    return line[:-1].rstrip(_BLANK) + b"\r" if line.endswith(b"\r") else line.rstrip(_BLANK)
 
 
 def _content(payload: bytes, at: int, dash: bytes, nl: bytes) -> tuple[bytes, int]:

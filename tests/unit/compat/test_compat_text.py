@@ -154,3 +154,21 @@ def test_folded_and_repeated_part_headers():
     assert list(multipart.parts(head + b"\r\n1\r\n--b--", "b")) == [("a", "", b"1")]
     with pytest.raises(Unreadable, match="malformed"):
         list(multipart.parts(b"--b\r\n folded\r\n\r\n1\r\n--b--", "b"))
+
+
+@pytest.mark.parametrize(
+    "value", ["a;" + " " * 200_000 + "x", "a; b=" + "c" * 200_000 + "(", 'a; b="' + "\\" * 200_001]
+)
+def test_a_long_media_type_takes_linear_work(value):
+    with pytest.raises(Unreadable):
+        go_text.media_type(value)
+
+
+def test_a_long_quoted_printable_part_takes_linear_work():
+    head = b"--b\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    ((_, _, content),) = multipart.parts(head + b"a" + b" " * 500_000 + b"b \t\r\nc \r\n--b--", "b")
+    assert content == b"a" + b" " * 500_000 + b"b\r\nc"
+
+
+def test_bytes_that_are_no_utf8_take_linear_work():
+    assert go_text.text(b"\xff" * 1_000_000 + b"\xe2a" * 500_000) == "\ufffd" * 1_000_000 + "\ufffda" * 500_000

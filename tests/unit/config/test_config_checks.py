@@ -46,7 +46,41 @@ def own(key: str, value: Any) -> dict[str, Any]:
 
 OPERATORS = {"issuers": ["bank"], "audiences": ["https://extauthz.bank.example"], "scopes": ["extauthz.operate"]}
 
+
+def compat(**policy: Any) -> dict[str, Any]:
+    """`policy.compat`, with routes that may stand beside it."""
+    block = {f"policy.{name}": value for name, value in {"compat": "opa-envoy-plugin", **policy}.items()}
+    return {**block, "routes.0.attributes": [], "routes.1.attributes": []}
+
+
+OWN_OPA = {"supervise": False, "address": "http://127.0.0.1:8181"}
+
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "plugin_keys_need_the_compatibility",
+        {"policy.opa_envoy_plugin": {"dry-run": True}},
+        "policy.opa_envoy_plugin",
+        "not asked for",
+    ),
+    ("the_compatible_policy_is_there", compat(path=REMOVE), "policy.path", "no policy to ask"),
+    (
+        "plugin_and_server_agree",
+        {"server.listen": "127.0.0.1:7000", **compat(opa_envoy_plugin={"addr": ":7001"})},
+        "policy.opa_envoy_plugin.addr",
+        "server.listen says",
+    ),
+    (
+        "compatible_routes_ask_for_what_they_get",
+        {"policy.compat": "opa-envoy-plugin"},
+        "routes[0].attributes",
+        "no collected attributes",
+    ),
+    (
+        "compatible_policies_have_no_candidate",
+        compat(candidate={"path": "next"}),
+        "policy.candidate",
+        "our result contract",
+    ),
     ("route_names_are_distinct", more(name="read-transfer", match_path="/x"), "routes[2].name", "declared twice"),
     ("one_request_has_one_route", more(), "routes[2].match", "read-transfer and more"),
     ("one_request_has_one_route", more(match_methods=[]), "routes[2].match", "same requests"),
@@ -335,6 +369,11 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    ("plugin_keys_need_the_compatibility", compat(opa_envoy_plugin={"dry-run": True})),
+    ("the_compatible_policy_is_there", compat(path=REMOVE, engine="sidecar", sidecar=OWN_OPA)),
+    ("plugin_and_server_agree", {"server.listen": "127.0.0.1:7000", **compat(opa_envoy_plugin={"addr": ":7000"})}),
+    ("compatible_routes_ask_for_what_they_get", compat()),
+    ("compatible_policies_have_no_candidate", {"policy.candidate": {"path": "next"}}),
     ("route_names_are_distinct", more(match_path="/x")),
     ("one_request_has_one_route", more(match_methods=["PUT"])),
     ("one_request_has_one_route", more(match_hosts=["other.bank.example"])),
