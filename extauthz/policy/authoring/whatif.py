@@ -183,7 +183,7 @@ def leaves(document: Any, path: Path = ()) -> Iterator[Path]:
 
 def _concrete(document: Mapping[str, Any], paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        value = at(document, path)
+        value = at(document, path)  # of the empty path: the document itself
         if isinstance(value, dict) and value:
             yield from leaves(value, path)
         elif path:
