@@ -51,10 +51,12 @@ from extauthz.policy.rollout_state import FILE as CHOICE_FILE
 from extauthz.policy.rollout_state import Choices
 from extauthz.policy.sidecar import SidecarEngine
 from extauthz.tasks import Tasks
+from extauthz.telemetry import logs
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.recorder import Recorder
 from extauthz.telemetry.tickets import Tickets
 from extauthz.telemetry.trail import RouteFacts
+from extauthz.transport import certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,6 +188,8 @@ class Application:
             (AUTHZEN_ROUTE, *(route.name for route in config.routes)),
             {service for route in config.routes if (service := route.service)},
         )
+        self._metrics.limit_policy_codes(config.telemetry.metrics.max_policy_codes)
+        logs.set_level(config.telemetry.log_level)
         self._metrics.policy((fresh.rollout or fresh.engine).revision)
         self._metrics.candidate(fresh.rollout.numbers if fresh.rollout else None)
         self._metrics.cache_entries("token", lambda: fresh.tokens.entries)
@@ -197,13 +201,16 @@ class Application:
         """Builds the parts from the bottom up; nothing of it is visible before `_activate`."""
         clock = self._clock
         config = await asyncio.to_thread(generation.config)
+        if config.server.tls is not None:
+            ends = await asyncio.to_thread(certificate.not_after, config.server.tls.certificate)
+            self._metrics.certificate("listener", ends)
         tasks = Tasks()
         urls = [url for issuer in config.issuers for url in issuer.outbound_urls]
         verify = await asyncio.to_thread(config.outbound.verify)
         outbound = Outbound([*urls, *outbound_urls(config.attributes)], verify=verify)
         revocations = Revocations(config.revocation)
         workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations)
-        keys = KeyStore(config.issuers, outbound, clock)
+        keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch)
         tokens = TokenVerifier(config.issuers, keys, revocations, clock, config.verifier)
         sources = await asyncio.to_thread(
             build_sources, config.attributes, outbound=outbound, clock=clock, tasks=tasks, waited=self._waited

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from random import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from extauthz.authn import jwks
 from extauthz.authn.files import WatchedFile, file_error
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from extauthz.authn.settings import IssuerSettings
     from extauthz.clock import Clock
     from extauthz.outbound import Outbound
+
+    Fetched = Callable[[str, Literal["ok", "error"]], None]
+    """Told after each fetch: the issuer's name, and how it went."""
 
 log = logging.getLogger(__name__)
 _OK: Final = 200
@@ -45,8 +48,10 @@ class KeySource:
         clock: Clock,
         tasks: Tasks,
         random: Callable[[], float] = random,
+        fetched: Fetched = lambda _issuer, _outcome: None,
     ) -> None:
         self.settings = settings
+        self._fetched = fetched
         self.fetches = 0
         """Refreshes that were started."""
         self.problem = "" if settings.jwks.file else "not fetched yet"
@@ -105,12 +110,14 @@ class KeySource:
                 self._failed(found)
             else:
                 self._accept(found)
+                self._fetched(self.settings.name, "ok")
         finally:
             self._flight = None
 
     def _failed(self, problem: str) -> None:
         self.problem = problem
         self._due = self._clock.monotonic() + min(self._every, self._cooldown)
+        self._fetched(self.settings.name, "error")
         log.warning("issuer %s: keys kept as they were: %s", self.settings.name, problem)
 
     def _accept(self, found: jwks.KeySet | None) -> None:
@@ -180,10 +187,13 @@ class KeyStore:
         outbound: Outbound,
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        fetched: Fetched = lambda _issuer, _outcome: None,
     ) -> None:
         self._tasks = Tasks()
         self._sleep = sleep
-        self._sources = {entry.name: KeySource(entry, outbound, clock, self._tasks) for entry in issuers}
+        self._sources = {
+            entry.name: KeySource(entry, outbound, clock, self._tasks, fetched=fetched) for entry in issuers
+        }
 
     def source(self, name: str) -> KeySource:
         """Raises ConfigError for a name that is not configured."""

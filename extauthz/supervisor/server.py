@@ -27,6 +27,7 @@ from extauthz.supervisor.api import ApiForwarder
 from extauthz.supervisor.http import HttpServer, Overview
 from extauthz.supervisor.process import WorkerProcess
 from extauthz.tasks import Tasks
+from extauthz.telemetry import logs
 from extauthz.transport import choose
 from extauthz.transport.control import ControlError
 from extauthz.transport.spec import WorkerSpec
@@ -108,6 +109,7 @@ class Supervisor:
             self._shared = self._make_shared(run_dir)
             stack.push_async_callback(self._shared.stop)
             config = await self._shared.start()
+            logs.set_level(config.telemetry.log_level)
             settings = self._adjust(config)
             transport, why = choose.transport(settings)
             if why:
@@ -166,6 +168,7 @@ class Supervisor:
             await self._reload_workers()
             return problems
         await self._shared.commit()
+        logs.set_level(fresh.telemetry.log_level)
         return []
 
     async def _reload_workers(self) -> list[str]:

@@ -49,6 +49,11 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def set_level(level: str) -> None:
+    """`telemetry.log_level`, for our own loggers; others stay as they are."""
+    logging.getLogger("extauthz").setLevel(level.upper())
+
+
 def setup(level: str = "info", stream: TextIO | None = None) -> None:
     """Sends the log of the whole process to `stream` (stderr). May be called again, for example after a reload."""
     handler = logging.StreamHandler(stream or sys.stderr)

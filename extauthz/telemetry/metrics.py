@@ -110,10 +110,15 @@ _RARE: Final = (
 class Bounded:
     """Lets known label values through, and of others the first `room`; the rest become `other`."""
 
-    __slots__ = ("_known", "_room")
+    __slots__ = ("_given", "_known", "_room")
 
     def __init__(self, known: Iterable[str], room: int) -> None:
         self._known = set(known)
+        self._room = room
+        self._given = 0
+
+    def limit(self, room: int) -> None:
+        """From now on at most `room` values that nobody knew before; those that were let through stay."""
         self._room = room
 
     def learn(self, values: Iterable[str]) -> None:
@@ -123,9 +128,9 @@ class Bounded:
     def __call__(self, value: str) -> str:
         if value in self._known:
             return value
-        if self._room <= 0 or not value.isprintable() or len(value) > 128:  # noqa: PLR2004 - longer than any code
+        if self._given >= self._room or not value.isprintable() or len(value) > 128:  # noqa: PLR2004 - longer than any code
             return OTHER
-        self._room -= 1
+        self._given += 1
         self._known.add(value)
         return value
 
@@ -188,6 +193,10 @@ class Metrics(Collector):
         """Names of the configuration; only they become labels."""
         self._route.learn(routes)
         self._service.learn(services)
+
+    def limit_policy_codes(self, most: int) -> None:
+        """`telemetry.metrics.max_policy_codes`."""
+        self._code.limit(most)
 
     def account(self, trail: Trail) -> None:
         """Everything that one finished Check adds."""

@@ -237,3 +237,17 @@ def test_settings_that_are_refused(changes: dict[str, object], message: str) -> 
 def test_plain_http_to_loopback(url: str) -> None:
     assert isinstance(issuer_settings(jwks={"url": url}), IssuerSettings)
     assert issuer_settings(jwks={"url": "http://far.example/jwks", "unsafe_http": True}).outbound_urls
+
+
+async def test_each_fetch_is_told_with_its_outcome() -> None:
+    told: list[tuple[str, str]] = []
+    server = CountingServer({JWKS_URL: HONEST.jwks()})
+    clock = ManualClock()
+    outbound = Outbound([JWKS_URL], transport=server.transport)
+    store = KeyStore([issuer_settings()], outbound, clock, fetched=lambda *fetch: told.append(fetch))
+    await store.source("main").refresh()
+    server.documents[JWKS_URL] = 500
+    clock.advance(60)
+    await store.source("main").refresh()
+    assert told == [("main", "ok"), ("main", "error")]
+    await store.close()

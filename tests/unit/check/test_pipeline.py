@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -250,3 +251,14 @@ async def test_an_empty_configuration_denies_everything(tmp_path: Path) -> None:
     assert (await app.status())["ready"] is False
     await app.stop()
     await shared.stop()
+
+
+async def test_what_the_telemetry_settings_say_is_done(bank: Bank) -> None:
+    bank.write(telemetry={"log_level": "error", "metrics": {"max_policy_codes": 0}, "records": {"output": "none"}})
+    assert await bank.reload() == []
+    await bank.ask(bank.token(tenant="globex"))
+    await asyncio.sleep(0.1)
+    metrics = bank.app.metrics().decode()
+    assert 'code="other",layer="attribute"' in metrics
+    assert logging.getLogger("extauthz").level == logging.ERROR
+    logging.getLogger("extauthz").setLevel(logging.NOTSET)
