@@ -3,7 +3,7 @@
     python -m extauthz.demo.compose_files folders | prepare | scale
 
 It stands in for the production authority: it signs what the platform needs, once, before anything else starts.
-`folders` is for the image's build. `scale` tells each zone's Envoy of a second authorization server. Both stay
+`folders` is for the build of the image, `scale` tells each Envoy of a second authorization server. The last two stay
 afterwards and do nothing, so that whoever waits for every container to be well need not know that these had ended.
 
 A zone's folder has one volume for each party, so that none sees what is another's:
