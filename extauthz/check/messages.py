@@ -11,7 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, struct_pb2, timestamp_pb2
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    struct_pb2,
+    timestamp_pb2,
+    wrappers_pb2,
+)
 from google.protobuf.message import DecodeError
 
 __all__ = ["FILES", "POOL", "SERVICE", "CheckRequest", "CheckResponse", "DecodeError", "compile_protos"]
@@ -22,7 +30,7 @@ DESCRIPTORS: Final = Path(__file__).with_name("ext_authz.desc")
 
 
 def _files() -> tuple[bytes, ...]:
-    known = (module.DESCRIPTOR.serialized_pb for module in (any_pb2, struct_pb2, timestamp_pb2))
+    known = (module.DESCRIPTOR.serialized_pb for module in (any_pb2, struct_pb2, timestamp_pb2, wrappers_pb2))
     ours = descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file
     return (*known, *(file.SerializeToString() for file in ours))
 

@@ -32,7 +32,6 @@ SERVERS = {
     "skip-body": {"skip-request-body-parse": True},
 }
 """The plugin's settings by the name that a case asks for."""
-_ACTIONS = {0: "append", 2: "overwrite"}
 _BAD_REQUEST = "request_parse_error: "
 
 
@@ -121,7 +120,14 @@ def _without_the_question(said: dict[str, Any]) -> None:
 
 
 def _headers(options: Any) -> list[list[str]]:
-    return _by_name([one.header.key, one.header.value, _ACTIONS[one.append_action]] for one in options)
+    return _by_name([one.header.key, one.header.value, _action(one)] for one in options)
+
+
+def _action(option: Any) -> str:
+    """Envoy's three words for it: the deprecated `append`, `append_action`, and nothing at all."""
+    if option.append.value:
+        return "append"
+    return {0: "add", 2: "overwrite"}[option.append_action]
 
 
 def _by_name(rows: Any) -> list[list[str]]:

@@ -8,6 +8,8 @@
    `http_status` (403 when there is none; one that Envoy's StatusCode names). Other keys are ignored.
 4. Beyond the plugin: the action of each of `headers` is spelt out (the first value overwrites, the rest append),
    because an Envoy that is not told may append to what the client sent; and a control character in a header is a fault.
+   On allow a further value is marked by the deprecated `append`, the only word for it that Envoy 1.39 heeds there; on
+   deny it has no mark, because Envoy adds what has none and drops what has that one.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ __all__ = ["DRY_RUN", "PluginAllow", "PluginDeny", "named", "read"]
 
 _PERMISSION_DENIED: Final = 7
 _FORBIDDEN: Final = 403
-_APPEND, _OVERWRITE = 0, 2
+_ADD, _OVERWRITE = 0, 2
+"""HeaderValueOption.HeaderAppendAction."""
 _STATUSES: Final = frozenset(
     {100, *range(200, 209), 226, *range(300, 306), 307, 308, *range(400, 418), 421, 422, 423, 424, 426, 428, 429, 431}
     | {*range(500, 509), 510, 511}
@@ -106,9 +109,9 @@ def _ok(said: Any, result: Mapping[str, Any]) -> None:
     ok = said.ok_response
     ok.SetInParent()
     said.status.SetInParent()
-    _headers(ok.headers, result, "headers", _OVERWRITE)
+    _headers(ok.headers, result, "headers", overwrite=True, append=True)
     ok.headers_to_remove.extend(_names(result, "request_headers_to_remove"))
-    _headers(ok.response_headers_to_add, result, "response_headers_to_add", _APPEND)
+    _headers(ok.response_headers_to_add, result, "response_headers_to_add", overwrite=False)
     ok.query_parameters_to_remove.extend(_names(result, "query_parameters_to_remove"))
     wanted = result.get("query_parameters_to_set", {})
     if not isinstance(wanted, dict):
@@ -121,7 +124,7 @@ def _ok(said: Any, result: Mapping[str, Any]) -> None:
 def _denied(said: Any, result: Mapping[str, Any]) -> int:
     said.status.code = _PERMISSION_DENIED
     denied = said.denied_response
-    _headers(denied.headers, result, "headers", _OVERWRITE)
+    _headers(denied.headers, result, "headers", overwrite=True)
     body = result.get("body", "")
     if not isinstance(body, str):
         _invalid("`body` is not a string")
@@ -133,8 +136,8 @@ def _denied(said: Any, result: Mapping[str, Any]) -> int:
     return int(status)
 
 
-def _headers(target: Any, result: Mapping[str, Any], key: str, first: int) -> None:
-    """An object, or an array of objects; the first value of a name has the action `first`, a further one appends."""
+def _headers(target: Any, result: Mapping[str, Any], key: str, *, overwrite: bool, append: bool = False) -> None:
+    """An object, or an array of objects. `overwrite` marks the first value of a name, `append` further ones."""
     given = result.get(key, {})
     seen: set[str] = set()
     for one in given if isinstance(given, list) else [given]:
@@ -144,8 +147,12 @@ def _headers(target: Any, result: Mapping[str, Any], key: str, first: int) -> No
             for text in _values(value, key):
                 if not name or _CONTROL.search(name) or _CONTROL.search(text):
                     _invalid(f"`{key}` has an empty name or a control character")  # 4
-                option = target.add(append_action=_APPEND if name.lower() in seen else first)
+                option = target.add()
                 option.header.key, option.header.value = name, text
+                if name.lower() not in seen:
+                    option.append_action = _OVERWRITE if overwrite else _ADD
+                elif append:
+                    option.append.value = True
                 seen.add(name.lower())
 
 
