@@ -220,7 +220,11 @@ class Application:
         kept = config.api.decisions
         tickets = None if kept is None else Tickets(kept.keep, inputs=kept.inputs, mask=kept.mask)
         recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets)
-        rollout = await self._rollout(generation, config, revocations, engine, recorder)
+        try:
+            rollout = await self._rollout(generation, config, revocations, engine, recorder)
+        except BaseException:
+            await engine.close()
+            raise
         make: Callable[..., Pipeline] = Pipeline
         if config.policy.compat:
             make = await asyncio.to_thread(compat.prepare, config.policy.opa_envoy_plugin, routed=bool(routes))

@@ -64,6 +64,18 @@ def local_callers_come_through_a_unix_socket(config: Config) -> Iterator[Finding
 
 
 @error
+def candidates_run_on_engines_of_ours(config: Config) -> Iterator[Finding]:
+    """An OPA of the operator's own has one policy, and we do not put another into it."""
+    policy = config.policy
+    if policy.candidate is not None and policy.engine == "sidecar" and not policy.sidecar.supervise:
+        yield Finding(
+            ("policy", "candidate"),
+            "extauthz does not run the OPA of policy.sidecar.address, so it cannot run a candidate beside it",
+            "set policy.sidecar.supervise to true, or policy.engine to embedded",
+        )
+
+
+@error
 def candidates_are_tried_on_known_routes(config: Config) -> Iterator[Finding]:
     candidate = config.policy.candidate
     known = {route.name for route in config.routes}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 
 from extauthz.authzen.question import Batch, Malformed, batch, read
 from extauthz.errors import EngineFault
 from extauthz.model import Allow, Obligations
 from extauthz.policy.engine import Evaluation, Query
+from extauthz.telemetry.record import schema as record_schema
 from tests.support import parts
 from tests.support.api import AUDIENCE, DOOR, Worker, client
 from tests.support.bank import GATEWAY, TRANSFER, Bank, open_bank, route
@@ -103,6 +105,7 @@ async def test_it_is_recorded_and_counted_like_a_check(bank: Bank) -> None:
     page = await counted(bank, "extauthz_checks_total{")
     await bank.close()
     (record,) = bank.records()
+    jsonschema.validate(record, record_schema())
     assert record["decision_id"] == answer["context"]["decision_id"]
     assert (record["layer"], record["code"]) == ("attribute", "attribute.tenant_mismatch")
     assert record["request"]["transport"] == "authzen"

@@ -361,6 +361,15 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "no Unix socket",
     ),
     (
+        "candidates_run_on_engines_of_ours",
+        {
+            "policy.sidecar": {"address": "http://127.0.0.1:8181", "supervise": False},
+            "policy.candidate": {"path": "next"},
+        },
+        "policy.candidate",
+        "cannot run a candidate",
+    ),
+    (
         "candidates_are_tried_on_known_routes",
         {"policy.candidate": {"path": "next", "routes": ["read-transfer", "paint"]}},
         "policy.candidate.routes[1]",
@@ -453,6 +462,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
         "local_callers_come_through_a_unix_socket",
         {"server.http": "unix:///run/h.sock", "api.decisions": {"local": True}},
     ),
+    ("candidates_run_on_engines_of_ours", {"policy.candidate": {"path": "next"}}),
     ("candidates_are_tried_on_known_routes", {"policy.candidate": {"path": "next", "routes": ["read-transfer"]}}),
     ("checks_come_from_here_or_over_mtls", {"server.listen": "localhost:9191"}),
     ("checks_come_from_here_or_over_mtls", {"server.listen": "[::1]:9191"}),
