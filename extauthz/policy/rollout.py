@@ -286,7 +286,8 @@ class Rollout:
         self._shadow.clear()
         if self._phase is not before:
             log.warning("candidate %s: %s → %s", self._candidate.revision, before, self._phase)
-        self._metrics.policy(self.revision)
+        if self._tasks is not None:  # before, nothing of this is active: a reload may still be refused
+            self._metrics.policy(self.revision)
 
     async def choose(self, choice: Choice | None) -> str:
         """An operator's choice. Takes effect here at once, in other workers within a second.

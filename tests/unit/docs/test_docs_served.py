@@ -1,4 +1,4 @@
-"""docs/rollout.md and docs/authzen.md: their files are written, their server is started, their commands are run.
+"""docs/rollout.md, docs/authzen.md and docs/tickets.md: their files are written, their server is started, their commands are run.
 
 `file NAME` writes, `serve` starts the server, `run` runs a script, `says` is what that script's output must hold: each line,
 `…` standing for anything. A script whose output is not there yet is run again: comparing happens off the path.
@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("page", ["rollout.md", "authzen.md"])
+@pytest.mark.parametrize("page", ["rollout.md", "authzen.md", "tickets.md"])
 def test_the_page_works_as_it_stands(folder: Path, page: str) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is missing: the page's commands use it")
@@ -59,7 +59,7 @@ def test_the_page_works_as_it_stands(folder: Path, page: str) -> None:
         assert kinds == {"check", "comparison"}
 
 
-@pytest.mark.parametrize("page", ["rollout.md", "authzen.md", "adr/0006-staged-rollout.md"])
+@pytest.mark.parametrize("page", ["rollout.md", "authzen.md", "tickets.md", "adr/0006-staged-rollout.md"])
 def test_every_link_and_verb_is_there(page: str) -> None:
     text = (DOCS / page).read_text()
     for link in re.findall(r"\]\(([^)#]+)\)", text):
