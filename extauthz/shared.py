@@ -14,7 +14,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from extauthz import strict_yaml
 from extauthz.config import Config, load_text
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_AGAIN: Final = 30.0
+"""Seconds until a bundle is tried again that could not be activated for another reason than its own."""
 _NOTHING: Final = Generation(0, "", "", None, None)
 
 
@@ -80,6 +82,12 @@ class SharedParts:
         return self._active.generation.revision if self._active else ""
 
     @property
+    def policy_bundle(self) -> dict[str, Any] | None:
+        """What operators are told of the policy bundle; None without one."""
+        keeper = self._active.keeper if self._active else None
+        return None if keeper is None else {**keeper.status(), "refusals": keeper.refusals}
+
+    @property
     def opa_pid(self) -> int | None:
         """The OPA that we supervise, while it runs."""
         live = self._active.live if self._active else None
@@ -110,7 +118,7 @@ class SharedParts:
         if self._active is not None:
             await asyncio.to_thread(self._active.generation.write, self._run_dir)
         if refused is not None and refused.keeper is not None and refused.bundle is not None:
-            refused.keeper.refuse(refused.bundle, ExtauthzError("a worker could not activate the policy bundle"))
+            refused.keeper.failed(refused.bundle, ExtauthzError("the server could not activate the policy bundle"))
         await self._retire(refused)
 
     async def follow(self, reload: Callable[[], Awaitable[object]]) -> None:
@@ -129,6 +137,8 @@ class SharedParts:
                     if news.is_set():
                         news.clear()
                         await reload()
+                        if keeper is not None and keeper.unsettled:
+                            tasks.start(_later(_setting(news, self._changes)), "policy bundle, again")
             finally:
                 await tasks.close()
 
@@ -198,7 +208,7 @@ class SharedParts:
                 made = replace(made, live=ready, bundle=choice)
                 _require_defined(ready, config, str(self._config_file))
             except ExtauthzError as error:
-                keeper.refuse(choice, error)
+                keeper.failed(choice, error)
                 await _close(replace(made, keeper=None), self._active)
                 if last:
                     raise
@@ -240,6 +250,11 @@ async def _close(shared: _Shared, still: _Shared | None) -> None:
             await opa.stop()
     if shared.keeper is not None and (still is None or shared.keeper is not still.keeper):
         await shared.keeper.close()
+
+
+async def _later(call: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.sleep(_AGAIN)
+    await call()
 
 
 def _setting(*events: asyncio.Event) -> Callable[[], Awaitable[None]]:

@@ -1,7 +1,8 @@
 """Which policy bundle may serve: the newest one of its source, or the last good one.
 
 1. What a source offers is opened and judged once. Refused bytes refuse the reload that they came with; while they
-   stay the same, later reloads (of the configuration) go on with the last good one.
+   stay the same, later reloads (of the configuration) go on with the last good one. What fails for another reason
+   than the bundle's own (no memory, a worker that is gone) is tried again, `ATTEMPTS` times in all.
 2. It must follow the last good one: no older sequence, no revision that was something else (`PolicyBundle.follows`).
 3. It becomes the last good one only by `accept`, which is called when every part of the server runs it; then it is
    written to disk (temporary file, fsync, rename), if a directory is configured.
@@ -15,7 +16,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.errors import ConfigError, ConfigProblem, ExtauthzError
 from extauthz.policy.archive import BundleRefused
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEPT: Final = "policy-bundle.tar.gz"
+ATTEMPTS: Final = 3
 _MODE: Final = 0o600
 
 
@@ -44,15 +46,29 @@ class BundleKeeper:
         self._good: PolicyBundle | None = None
         self._started = False
         self._refused: tuple[bytes, str] | None = None
+        self._offered_last = b""
+        self._failed: tuple[bytes, int] = (b"", 0)
+        self.refusals = 0
+        """Bundles that were refused since the start."""
 
     @property
-    def good(self) -> PolicyBundle | None:
-        return self._good
+    def unsettled(self) -> bool:
+        """Whether the source offers something that neither serves nor is refused."""
+        settled = {_digest(self._good.packed)} if self._good is not None else set()
+        if self._refused is not None:
+            settled.add(self._refused[0])
+        return bool(self._offered_last) and self._offered_last not in settled
 
-    @property
-    def refusal(self) -> str:
-        """Why what the source offers now is not used; empty when it is."""
-        return self._refused[1] if self._refused else ""
+    def status(self) -> dict[str, Any]:
+        """What operators are told; `refused` is why what the source offers now is not used."""
+        good = self._good
+        return {
+            "source": self.source.name,
+            "revision": good.policy.revision if good else "",
+            "sequence": good.sequence if good else None,
+            "signed_by": good.signed_by if good else "",
+            "refused": self._refused[1] if self._refused else "",
+        }
 
     async def choices(self) -> list[PolicyBundle]:
         """What may serve, the best first; a start has two chances. Raises ConfigError when there is none."""
@@ -72,6 +88,7 @@ class BundleKeeper:
     async def _offered(self) -> PolicyBundle | None:
         """None: it was refused before, and a good one serves. Raises ConfigError."""
         packed = await self.source.newest()
+        self._offered_last = _digest(packed)
         if self._refused is not None and self._refused[0] == _digest(packed):  # 1
             if self._good is not None:
                 return None
@@ -79,7 +96,7 @@ class BundleKeeper:
         try:
             return await asyncio.to_thread(self._open, packed)
         except ConfigError as error:
-            self._refused = (_digest(packed), str(error))
+            self._refuse(packed, error)
             raise
 
     def _open(self, packed: bytes) -> PolicyBundle:
@@ -90,10 +107,19 @@ class BundleKeeper:
             raise refused(self.source.name, error) from None
         return bundle
 
-    def refuse(self, bundle: PolicyBundle, error: ExtauthzError) -> None:
+    def failed(self, bundle: PolicyBundle, error: ExtauthzError) -> None:
         """It was opened, but could not be made to serve."""
-        if bundle is not self._good:
-            self._refused = (_digest(bundle.packed), str(error))
+        if bundle is self._good:
+            return
+        digest = _digest(bundle.packed)
+        attempts = self._failed[1] + 1 if self._failed[0] == digest else 1
+        self._failed = (digest, attempts)
+        if isinstance(error, ConfigError) or attempts >= ATTEMPTS:
+            self._refuse(bundle.packed, error)
+
+    def _refuse(self, packed: bytes, error: ExtauthzError) -> None:
+        self._refused = (_digest(packed), str(error))
+        self.refusals += 1
 
     async def accept(self, bundle: PolicyBundle) -> None:
         """It serves. A disk that cannot be written is told, and changes nothing."""

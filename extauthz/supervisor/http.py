@@ -25,7 +25,7 @@ from extauthz.transport.control import ControlError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -39,8 +39,11 @@ _TIMEOUT: Final = 2.0
 class Overview:
     """What the endpoints show; the supervisor writes `draining` and `restarts`."""
 
-    def __init__(self, workers: Sequence[WorkerProcess]) -> None:
+    def __init__(
+        self, workers: Sequence[WorkerProcess], bundle: Callable[[], Mapping[str, Any] | None] = lambda: None
+    ) -> None:
         self._workers = workers
+        self._bundle = bundle
         self.draining = False
         self.restarts = dict.fromkeys(range(len(workers)), 0)
 
@@ -51,7 +54,10 @@ class Overview:
             for worker, answer in zip(self._workers, answers, strict=True)
         ]
         ready = not self.draining and all(worker["ready"] for worker in workers)
-        return ready, {"ready": ready, "draining": self.draining, "workers": workers}
+        details = {"ready": ready, "draining": self.draining, "workers": workers}
+        if (bundle := self._bundle()) is not None:
+            details["policy_bundle"] = dict(bundle)
+        return ready, details
 
     async def metrics(self) -> str:
         """Empty when no worker answers."""
@@ -70,6 +76,12 @@ class Overview:
             "# TYPE extauthz_worker_restarts_total counter",
             *(f'extauthz_worker_restarts_total{{worker="{i}"}} {count}' for i, count in self.restarts.items()),
         ]
+        if (bundle := self._bundle()) is not None:
+            lines += [
+                "# HELP extauthz_policy_bundles_refused_total Policy bundles refused; the last good one serves.",
+                "# TYPE extauthz_policy_bundles_refused_total counter",
+                f"extauthz_policy_bundles_refused_total {bundle['refusals']}",
+            ]
         return "\n".join((*lines, ""))
 
 

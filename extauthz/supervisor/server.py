@@ -19,7 +19,7 @@ import socket
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from extauthz.config.watch import Watcher, needs_restart, watched
 from extauthz.errors import ExtauthzError
@@ -33,7 +33,7 @@ from extauthz.transport.control import ControlError
 from extauthz.transport.spec import WorkerSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from extauthz.clock import Clock
     from extauthz.config import Config
@@ -57,6 +57,10 @@ class Shared(Protocol):
 
     @property
     def revision(self) -> str: ...
+
+    @property
+    def policy_bundle(self) -> Mapping[str, Any] | None:
+        """`refusals` and what operators are told of the policy bundle; None without one."""
 
     async def start(self) -> Config: ...
 
@@ -124,7 +128,7 @@ class Supervisor:
             stack.callback(os.close, lifeline)
             specs = [self._spec(index, run_dir, address, settings, lifeline) for index in range(settings.workers)]
             self._workers = [WorkerProcess(spec, transport) for spec in specs]
-            self._overview = Overview(self._workers)
+            self._overview = Overview(self._workers, lambda: self._shared.policy_bundle)
             stack.push_async_callback(self._end)
             if not await self._start_workers():
                 return

@@ -98,6 +98,9 @@ async def test_a_new_bundle_is_followed_and_survives_the_source(place, engine):
             place.put(sequence=1, revision="r3", allowed=["guest"])  # refused once, and not in a loop
             await eventually(lambda: len(reloads) == 2)
             assert "is a rollback: its sequence is 1, and 2 has been active" in reloads[1]
+            told = bank.shared.policy_bundle
+            assert (told["revision"], told["sequence"], told["signed_by"], told["refusals"]) == ("r2", 2, "default", 1)
+            assert "is a rollback" in told["refused"]
             assert await revision(bank) == "r2"
             assert await bank.reload() == []  # a configuration reload goes on with the good one
             assert await revision(bank) == "r2"
@@ -185,6 +188,27 @@ async def test_only_what_serves_is_kept(place):
             await bank.shared.abandon()
             assert place.kept.read_bytes() == before
             assert bank.shared.revision == "r1"
+            assert await bank.reload() == []  # it was not the bundle's fault
+            assert await revision(bank) == "r2"
+            assert place.kept.read_bytes() != before
+        finally:
+            await bank.close()
+
+
+async def test_a_bundle_that_never_activates_is_refused_in_the_end(place):
+    place.put(sequence=1)
+    async with served(place.bundles) as (url, _):
+        bank = await place.open(f"{url}/policy.tar.gz", "embedded")
+        try:
+            place.put(sequence=2, revision="r2", allowed=["clerk", "boss"])
+            keeper = bank.shared._active.keeper
+            await eventually(keeper.source._ask)
+            for _ in range(3):
+                assert keeper.refusals == 0
+                await bank.shared.prepare()
+                await bank.shared.abandon()
+            assert keeper.refusals == 1
+            assert not keeper.unsettled
             assert await bank.reload() == []
             assert await revision(bank) == "r1"
         finally:

@@ -88,6 +88,7 @@ class FakeShared:
     """Notes what the supervisor does; its notes lie beside the configuration."""
 
     revision = "r1"
+    policy_bundle = None
 
     def __init__(self, config_file: Path, run_dir: Path) -> None:
         self._file = config_file
