@@ -166,12 +166,15 @@ def _policy(config: Config, route: RouteSettings) -> Iterator[str]:
         yield "Evaluated by OPA inside this process."
     else:
         yield f"Evaluated by an OPA that {'extauthz runs' if policy.sidecar.supervise else 'you run'} beside it."
+    if policy.compat:
+        yield f"Its input and its result are those of {policy.compat} (policy.compat); only a literal true allows."
+        return
     yield f"It decides whether `{route.action}` on a `{route.resource.type}` is allowed; only a literal true allows."
 
 
 def _reuse(config: Config, route: RouteSettings) -> Iterator[str]:
     cache = config.policy.cache
-    if not cache.enabled or min(route.cache_ttl, cache.ttl) == 0:
+    if config.policy.compat or not cache.enabled or min(route.cache_ttl, cache.ttl) == 0:
         yield "Not at all."
         return
     yield f"An allow at most {seconds(min(route.cache_ttl, cache.ttl))}."
@@ -182,6 +185,10 @@ def _reuse(config: Config, route: RouteSettings) -> Iterator[str]:
 
 def _failure(config: Config, route: RouteSettings) -> Iterator[str]:
     longest = seconds(config.server.max_deadline)
+    if config.policy.compat:
+        yield "Refused (503) when a layer before the policy cannot answer."
+        yield f"A gRPC error when the policy cannot, or not within {longest}: Envoy's failure_mode_allow decides then."
+        return
     yield f"Refused (503) when no decision is made within {longest}, or within Envoy's own timeout if that is shorter."
     for use in route.attributes:
         source = next(source for source in config.attributes.sources if source.name == use.source)

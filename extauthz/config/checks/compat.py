@@ -79,3 +79,13 @@ def compatible_policies_have_no_candidate(config: Config) -> Iterator[Finding]:
         yield Finding(
             ("policy", "candidate"), "a candidate is compared by our result contract, not by the plugin's", "remove it"
         )
+
+
+@error
+def compatible_policies_answer_envoy_only(config: Config) -> Iterator[Finding]:
+    if config.policy.compat and config.api.authzen is not None:
+        yield Finding(
+            ("api", "authzen"),
+            "AuthZEN's questions need a policy of our input and result, policy.compat has the plugin's",
+            "remove it, or serve AuthZEN from a server without policy.compat",
+        )

@@ -141,6 +141,15 @@ def test_without_compat_nothing_changes():
     assert config.entrypoints == {}
 
 
+def test_explain_says_what_is_another_contract(tmp_path):
+    file = tmp_path / "extauthz.yaml"
+    file.write_text(text(routes=[ROUTE]))
+    said = CliRunner().invoke(app, ["explain", "pay", str(file)]).stdout
+    assert "its result are those of opa-envoy-plugin" in said
+    assert "How long a decision is reused\n  Not at all." in said
+    assert "Envoy's failure_mode_allow decides then" in said
+
+
 def test_config_check_says_who_decides(tmp_path):
     file = tmp_path / "extauthz.yaml"
     file.write_text(text())

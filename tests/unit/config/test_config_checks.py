@@ -53,9 +53,16 @@ def compat(**policy: Any) -> dict[str, Any]:
     return {**block, "routes.0.attributes": [], "routes.1.attributes": []}
 
 
+AUTHZEN = {"url": "https://pdp.bank.example", "token": OPERATORS}
 OWN_OPA = {"supervise": False, "address": "http://127.0.0.1:8181"}
 
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "compatible_policies_answer_envoy_only",
+        compat() | {"api.authzen": AUTHZEN},
+        "api.authzen",
+        "AuthZEN's questions",
+    ),
     (
         "plugin_keys_need_the_compatibility",
         {"policy.opa_envoy_plugin": {"dry-run": True}},
@@ -378,6 +385,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    ("compatible_policies_answer_envoy_only", {"api.authzen": AUTHZEN}),
     ("plugin_keys_need_the_compatibility", compat(opa_envoy_plugin={"dry-run": True})),
     ("the_compatible_policy_is_there", compat(path=REMOVE, engine="sidecar", sidecar=OWN_OPA)),
     ("plugin_and_server_agree", {"server.listen": "127.0.0.1:7000", **compat(opa_envoy_plugin={"addr": ":7000"})}),
