@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz import strict_yaml
+from extauthz.check.compat import result as plugin_result
 from extauthz.config import Config, load_text
 from extauthz.errors import ConfigError, ConfigProblem, ExtauthzError
 from extauthz.generation import Candidate, Generation
 from extauthz.outbound import Outbound
-from extauthz.policy import bundle, loader
+from extauthz.policy import bundle, loader, result
 from extauthz.policy.archive import Limits
 from extauthz.policy.bundle_keeper import BundleKeeper
 from extauthz.policy.bundle_sources import FileSource, HttpSource
@@ -203,7 +204,8 @@ class SharedParts:
         choices = await keeper.choices()
         for last, choice in ((choice is choices[-1], choice) for choice in choices):
             try:
-                proof = Proof(choice.cases, settings.bundle.canary_timeout)
+                read = plugin_result.read if settings.compat else result.parse
+                proof = Proof(choice.cases, settings.bundle.canary_timeout, read)
                 ready = await preparation.ready(choice.policy, running=running, proof=proof)
                 made = replace(made, live=ready, bundle=choice)
                 _require_defined(ready, config, str(self._config_file))
@@ -223,7 +225,9 @@ class SharedParts:
         if settings.bundle is None:
             return None
         if active is not None and active.keeper is not None and _told(active.config) == _told(config):
+            active.keeper.trust(await asyncio.to_thread(bundle.trust_of, settings.bundle))
             return active.keeper
+        trust = await asyncio.to_thread(bundle.trust_of, settings.bundle)
         limits = _limits(settings)
         source: FileSource | HttpSource
         if settings.bundle.file is not None:
@@ -232,7 +236,6 @@ class SharedParts:
             verify = await asyncio.to_thread(config.outbound.verify)
             outbound = Outbound([settings.bundle.url], timeout=settings.bundle.timeout, verify=verify)
             source = HttpSource(settings.bundle, limits.packed, outbound=outbound)
-        trust = await asyncio.to_thread(bundle.trust_of, settings.bundle)
         keep = Path(settings.bundle.keep) if settings.bundle.keep else None
         return BundleKeeper(source, trust=trust, limits=limits, keep=keep)
 

@@ -59,6 +59,11 @@ class BundleKeeper:
             settled.add(self._refused[0])
         return bool(self._offered_last) and self._offered_last not in settled
 
+    def trust(self, trust: Trust) -> None:
+        """The keys as their files hold them now. With other keys, what was refused is judged again."""
+        if trust != self._trust:
+            self._trust, self._refused = trust, None
+
     def status(self) -> dict[str, Any]:
         """What operators are told; `refused` is why what the source offers now is not used."""
         good = self._good

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.errors import ConfigError, ConfigProblem, EngineFault
 from extauthz.policy.cases import run_cases_later
@@ -18,7 +18,7 @@ from extauthz.policy.settings import SidecarSettings
 from extauthz.policy.sidecar import SidecarEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from extauthz.clock import Clock
     from extauthz.model import Decision
@@ -38,12 +38,13 @@ async def prove(
     entrypoints: Iterable[str],
     cases: Sequence[Case],
     seconds: float,
+    read: Callable[[Any], Decision],
     clock: Clock,
 ) -> None:
     """`address` is an OPA that serves `policy`. Raises ConfigError with every case that fails."""
     name = str(policy.root)
     settings = SidecarSettings(supervise=False, address=address, pool=2, timeout="30s")
-    engine = SidecarEngine(address, settings=settings, clock=clock)
+    engine = SidecarEngine(address, settings=settings, clock=clock, read=read)
 
     async def ask(entrypoint: str, document: bytes) -> Decision:
         evaluation = await engine.evaluate(Query(entrypoint, document, 0.0, clock.monotonic() + seconds))

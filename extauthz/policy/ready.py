@@ -10,16 +10,18 @@ import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from extauthz.policy import canary, projection
 from extauthz.policy.native import find_tool
 from extauthz.policy.opa_process import OpaProcess
+from extauthz.policy.result import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from extauthz.clock import Clock
+    from extauthz.model import Decision
     from extauthz.policy.cases import Case
     from extauthz.policy.loader import PolicyFiles
     from extauthz.policy.projection import Report
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The decision cases that a policy must answer first, each within `seconds`."""
+    """The decision cases that a policy must answer first, each within `seconds`; `read` makes decisions of results."""
 
     cases: tuple[Case, ...]
     seconds: float
+    read: Callable[[Any], Decision] = parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Preparation:
                     entrypoints=defined,
                     cases=proof.cases,
                     seconds=proof.seconds,
+                    read=proof.read,
                     clock=self._clock,
                 )
             kept = self._sidecar

@@ -213,3 +213,40 @@ async def test_a_bundle_that_never_activates_is_refused_in_the_end(place):
             assert await revision(bank) == "r1"
         finally:
             await bank.close()
+
+
+async def test_a_key_that_is_rotated_is_taken_by_the_next_reload(place):
+    place.put(sequence=1)
+    async with served(place.bundles) as (url, _):
+        bank = await place.open(f"{url}/policy.tar.gz")
+        try:
+            place.signer = Signer()
+            place.put(sequence=2, revision="r2", allowed=["clerk", "boss"])
+            await eventually(bank.shared._active.keeper.source._ask)
+            with pytest.raises(ConfigError, match="wrong signature"):
+                await bank.reload()
+            assert await bank.reload() == []
+            assert await revision(bank) == "r1"
+            (bank.directory / "key.pem").write_bytes(place.signer.public_pem)
+            assert await bank.reload() == []
+            assert await revision(bank) == "r2"
+        finally:
+            await bank.close()
+
+
+async def test_a_bundle_for_a_server_that_is_opa_envoy_plugin(tmp_path):
+    """Its cases are judged by the plugin's result contract, which is the one that will serve."""
+    rego = 'package envoy.authz\n\nimport rego.v1\n\ndefault allow := false\n\nallow if input.parsed_path == ["open"]\n'
+    cases = "version: 1\nentrypoint: envoy/authz/allow\ncases:\n  open: {input: {parsed_path: [open]}, expect: allow}\n"
+    good = {"rego": rego, "cases": cases, "roots": ("envoy", "demo"), "allowed": []}
+    (tmp_path / "policy.tar.gz").write_bytes(packed(**good))
+    policy = {"engine": "sidecar", "compat": "opa-envoy-plugin", "bundle": {"file": "policy.tar.gz"}}
+    bank = await open_bank(tmp_path, "sidecar", policy=policy, routes=[])
+    try:
+        assert bank.shared.revision == "r1"
+        rego = rego.replace("allow if", 'allow := {"allowed": 1} if')
+        (tmp_path / "policy.tar.gz").write_bytes(packed(**{**good, "rego": rego, "revision": "r2"}))
+        with pytest.raises(ConfigError, match=r"expected allow, got deny engine\.invalid_result"):
+            await bank.reload()
+    finally:
+        await bank.close()
