@@ -49,12 +49,12 @@ class Config(Settings):
     """Attribute sources that routes may name."""
     policy: PolicySettings = PolicySettings()
     """The policy, and the engine that evaluates it."""
-    api: ApiSettings = ApiSettings()
-    """The HTTP API on `server.http`, for other callers than Envoy; off unless configured."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """Decision records, metrics and the process log."""
     routes: tuple[RouteSettings, ...] = ()
     """Route policies. A request that no route covers is refused."""
+    api: ApiSettings = ApiSettings()
+    """The HTTP API on `server.http`, for other callers than Envoy; off unless configured."""
 
     _origin: Origin = PrivateAttr(default=Origin())
 
