@@ -1,4 +1,4 @@
-"""What `make policy` runs: format, strict check against the input schema, tests with coverage.
+"""What `make policy` runs: format, strict check against the input schema, lints, tests with coverage, decision cases.
 
     python policies/check.py [--fix]
 
@@ -17,7 +17,11 @@ from typing import Final
 POLICIES: Final = Path(__file__).resolve().parent
 sys.path[0] = str(POLICIES.parent)  # the script's own directory has an `extauthz` too, which is no Python
 
-from extauthz.errors import MissingPart  # noqa: E402 - after the path is right
+from extauthz.errors import ExtauthzError, MissingPart  # noqa: E402 - after the path is right
+from extauthz.policy.authoring.checking import check  # noqa: E402 - the same
+from extauthz.policy.authoring.evaluator import Evaluator  # noqa: E402 - the same
+from extauthz.policy.case_files import load_cases  # noqa: E402 - the same
+from extauthz.policy.loader import load  # noqa: E402 - the same
 from extauthz.policy.native import find_tool  # noqa: E402
 
 MAX_LINES: Final = 120
@@ -43,6 +47,17 @@ def too_long() -> list[str]:
     return [f"{file.relative_to(POLICIES)} has {n} lines" for file, n in sorted(lengths.items()) if n > MAX_LINES]
 
 
+def linted(tool: str) -> str:
+    """What `extauthz policy check --strict` would find."""
+    return "\n".join("\n".join(found.lines()) for found in check(Path(tool), POLICIES).findings)
+
+
+def answered() -> str:
+    """The decision cases whose answer is another one."""
+    with Evaluator(load(POLICIES)) as evaluator:
+        return "\n".join(str(result) for result in evaluator.run(load_cases(POLICIES)) if not result.passed)
+
+
 def say(step: str, problems: str = "") -> bool:
     """One line a step, and its problems below. Whether there are none."""
     sys.stdout.write(f"FAILED {step}\n{problems}\n" if problems else f"ok     {step}\n")
@@ -65,6 +80,11 @@ def main(arguments: list[str]) -> int:
         code, output = opa(tool, *command)
         result = output.splitlines()[-1] if step == "tests" and output else ""
         passed &= say(f"{step} {result}".rstrip(), (output or f"exit code {code}") if code else "")
+    try:
+        passed &= say("lints", linted(tool))
+        passed &= say("decision cases", answered())
+    except ExtauthzError as broken:
+        passed = say("lints and decision cases", str(broken))
     return 0 if passed else 1
 
 

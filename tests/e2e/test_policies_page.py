@@ -18,11 +18,11 @@ from tests.support.leftovers import processes_of
 from tests.support.pages import Block, blocks
 from tests.support.parts import require_embedded, require_opa
 
-pytestmark = [pytest.mark.e2e, pytest.mark.opa, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.opa, pytest.mark.timeout(600)]
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "policies.md"
 PAGE = blocks(DOC)
-SECONDS = 120
+SECONDS = 200
 
 
 def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:

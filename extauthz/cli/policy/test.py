@@ -52,13 +52,17 @@ def run(
 
 def _print(report: TestReport, threshold: float, *, covered: bool) -> None:
     print_findings(report.findings)
+    if not report.tests and not report.cases:
+        if not report.findings:
+            print(
+                "There is nothing to run: write *_test.rego files and cases.yaml, or start from `extauthz policy new`."
+            )
+        return
     ran = [test for test in report.tests if not test.skipped]
     good = sum(test.passed for test in ran)
     print(f"{mark(good == len(ran))} {good} of {len(ran)} tests passed")
     good = sum(case.passed for case in report.cases)
     print(f"{mark(good == len(report.cases))} {good} of {len(report.cases)} decision cases passed")
-    if not report.tests and not report.cases and not report.findings:
-        print("There is nothing to run: write *_test.rego files and cases.yaml, or start from `extauthz policy new`.")
     if report.coverage is not None:
         at_least = f", at least {threshold:g} % is wanted" if threshold else ""
         print(f"{mark(covered)} coverage {report.coverage:.1f} %{at_least}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from extauthz.errors import MissingPart
+from extauthz.errors import ConfigError, ConfigProblem, MissingPart
 from extauthz.policy.authoring.finding import Finding
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class Opa:
     """`directory` is where the tool runs, so that the files it names are relative to it."""
 
     def __init__(self, tool: Path, directory: Path) -> None:
+        """Raises ConfigError when there is no such directory."""
+        if not directory.is_dir():
+            problem = ConfigProblem(str(directory), 0, "", "is not a directory", "name the policy directory")
+            raise ConfigError((problem,))
         self._tool = tool
         self.directory = directory
 

@@ -11,12 +11,13 @@ from extauthz.policy.authoring.evaluator import Evaluator
 from extauthz.policy.authoring.finding import Finding, with_sources
 from extauthz.policy.authoring.opa import Opa, errors, finding
 from extauthz.policy.case_files import load_cases
-from extauthz.policy.cases import CaseResult, told
 from extauthz.policy.loader import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from extauthz.policy.cases import CaseResult
 
 SECOND: Final = 1e9
 TIMEOUT: Final = "60s"
@@ -164,5 +165,5 @@ def _case_failures(directory: Path, results: tuple[CaseResult, ...]) -> Iterator
             case = result.case
             file = case.file.removeprefix(f"{directory}/")
             message = f"case {case.name}: {'; '.join(result.problems)}"
-            remedy = f"`extauthz policy explain` shows why; got: {told(result.decision)}"
+            remedy = "correct the rule or the case; `extauthz policy explain` shows why"
             yield Finding(file, case.line, 0, case.name, message, remedy)

@@ -75,6 +75,12 @@ def test_nothing_to_run_fails(cli, tmp_path):
     assert "There is nothing to run" in done.out
 
 
+@pytest.mark.parametrize("verb", ["check", "fmt", "test", "bench"])
+def test_a_directory_that_is_not_there(cli, tmp_path, verb):
+    with pytest.raises(ConfigError, match="gone"):
+        cli(verb, tmp_path / "gone")
+
+
 def test_what_does_not_compile_is_shown_with_its_line(cli, policy, tmp_path):
     with (policy / RULES).open("a") as rules:
         rules.write("\nallow if {\n\tinput.subject.rolez\n\tx == 1\n}\n")
