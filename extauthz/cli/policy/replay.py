@@ -32,6 +32,10 @@ class FailOn(StrEnum):
 def run(
     records: Annotated[list[Path], typer.Argument(help="Files of decision records (JSON lines).", exists=True)],
     policy: Annotated[Path, typer.Option(help="The candidate: a policy directory or a policy bundle.", exists=True)],
+    recorded_by: Annotated[
+        Path | None,
+        typer.Option(help="The policy that decided then: tells what the candidate reads beyond it.", exists=True),
+    ] = None,
     fail_on: Annotated[FailOn, typer.Option(help="Which differences make the exit code 1.")] = FailOn.ANY,
     threads: Annotated[int, typer.Option(help="Questions at the same time.", min=1, max=64)] = 2,
     as_json: AsJson = False,
@@ -54,6 +58,9 @@ def run(
         except OSError as error:
             refuse(f"{error.filename} cannot be read: {error.strerror}")
         report.seconds = perf_counter() - started
+        if recorded_by is not None:
+            with BulkPolicy(open_policy(recorded_by)) as recording:
+                report.unrecorded = replaying.reads_more(report.entrypoints, recording, candidate)
         revision = candidate.policy.revision
     if as_json:
         print_json(_json(report, revision))
@@ -76,6 +83,8 @@ def _print(report: Replay, revision: str) -> None:
     print(f"{report.compared:,} compared, {report.same:,} the same, {report.different:,} different")
     for reason, number in report.skipped.most_common():
         print(f"{number:,} not compared: {SKIPPED[reason]}")
+    for entrypoint, paths in report.unrecorded.items():
+        print(f"{entrypoint} also reads what no record holds, seen as missing here: {', '.join(paths)}")
     if report.groups:
         head = ("difference", "code", "entrypoint", "tenant", "route", "records", "example")
         print_table(
@@ -96,6 +105,7 @@ def _json(report: Replay, revision: str) -> dict[str, Any]:
         "same": report.same,
         "different": report.different,
         "skipped": dict(report.skipped),
+        "unrecorded": report.unrecorded,
         "seconds": round(report.seconds, 3),
         "records_per_minute": round(report.per_minute),
         "differences": [

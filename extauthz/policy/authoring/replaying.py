@@ -9,6 +9,7 @@ What cannot be compared is counted by its reason, never taken for a difference o
 - `unreadable`: not a decision record.
 
 The recorded input is what the recording policy could read: a candidate that reads more sees those values as missing.
+With the recording policy at hand, `reads_more` names them.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Replay:
     revisions: set[str] = field(default_factory=set)
     entrypoints: set[str] = field(default_factory=set)
     seconds: float = 0.0
+    unrecorded: dict[str, list[str]] = field(default_factory=dict)
+    """What `reads_more` found."""
 
     @property
     def compared(self) -> int:
@@ -85,6 +88,19 @@ class Replay:
         self.examples = {**other.examples, **self.examples}
         self.revisions |= other.revisions
         self.entrypoints |= other.entrypoints
+
+
+def reads_more(entrypoints: Iterable[str], recording: BulkPolicy, candidate: BulkPolicy) -> dict[str, list[str]]:
+    """Entrypoint → paths that the candidate reads and no record holds."""
+    found = {}
+    for entrypoint in sorted(entrypoints):
+        held = recording.reads(entrypoint)
+        more = [
+            path for path in candidate.reads(entrypoint) if not any(path[: len(prefix)] == prefix for prefix in held)
+        ]
+        if more:
+            found[entrypoint] = [".".join(("input", *path)) for path in more]
+    return found
 
 
 def lines(files: Iterable[Path]) -> Iterator[bytes]:

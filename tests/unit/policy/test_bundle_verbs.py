@@ -285,3 +285,13 @@ def test_a_hundred_thousand_records_and_their_rate(tmp_path, capsys):
         print(  # noqa: T201 - the rate is what it is for
             f"\nreplay: {found['records']:,} records in {found['seconds']} s, {found['records_per_minute']:,} a minute"
         )
+
+
+async def test_replay_tells_what_no_record_holds(tmp_path, changed):
+    await recorded(tmp_path)
+    known = "subject.known(input.resource.properties.tenant)"
+    more = f"given if {{\n\tinput.subject.properties.acr\n\t{known}\n}}"
+    new = changed(("extauthz/abac/tenant.rego", f"given if {known}", more))
+    code, text = run("replay", tmp_path / "records.jsonl", "--policy", new, "--recorded-by", POLICIES)
+    assert code == 1
+    assert "also reads what no record holds, seen as missing here: input.subject.properties.acr" in text
