@@ -53,14 +53,13 @@ async def _measure(directory: Path, engine: Engines, rule: str, seconds: float, 
     from extauthz.cli.policy.questions import entrypoint  # noqa: PLC0415 - other verbs start faster
     from extauthz.clock import SystemClock  # noqa: PLC0415 - the same
     from extauthz.policy.authoring import benching  # noqa: PLC0415 - the same
-    from extauthz.policy.case_files import load_cases  # noqa: PLC0415 - the same
-    from extauthz.policy.loader import load  # noqa: PLC0415 - the same
+    from extauthz.policy.authoring.opening import cases_of, open_policy  # noqa: PLC0415 - the same
     from extauthz.policy.native import find_tool  # noqa: PLC0415 - the same
 
     wanted = entrypoint(rule) if rule else ""
-    cases = [case for case in load_cases(directory) if case.entrypoint == (wanted or case.entrypoint)]
+    cases = [case for case in cases_of(directory) if case.entrypoint == (wanted or case.entrypoint)]
     engines = benching.ENGINES if engine is Engines.BOTH else (engine.value,)
     measured = benching.bench(
-        find_tool(), load(directory), cases, clock=SystemClock(), seconds=seconds, askers=askers, engines=engines
+        find_tool(), open_policy(directory), cases, clock=SystemClock(), seconds=seconds, askers=askers, engines=engines
     )
     return [row async for row in measured]

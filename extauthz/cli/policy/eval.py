@@ -26,11 +26,11 @@ def run(
     from extauthz.errors import EngineFault  # noqa: PLC0415 - the same
     from extauthz.model import deny  # noqa: PLC0415 - the same
     from extauthz.policy.authoring.evaluator import Evaluator  # noqa: PLC0415 - the same
-    from extauthz.policy.loader import load  # noqa: PLC0415 - the same
+    from extauthz.policy.authoring.opening import open_policy  # noqa: PLC0415 - the same
 
     path = entrypoint(rule)
     question = orjson.dumps(document(source))
-    with Evaluator(load(policy)) as evaluator:
+    with Evaluator(open_policy(policy)) as evaluator:
         try:
             if raw:
                 print_json(evaluator.raw(path, question))

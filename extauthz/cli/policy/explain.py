@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,8 @@ from extauthz.cli.policy.server import Server, TokenFile, token
 from extauthz.model import Deny
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from extauthz.policy.authoring.explaining import Explanation
     from extauthz.policy.authoring.trace import Condition
     from extauthz.policy.authoring.whatif import Change
@@ -51,7 +55,9 @@ def run(
         asked, path = _asked(story, as_json=as_json), rule or str(story["record"]["path"])
     if not isinstance(asked, dict):
         refuse("the policy input must be a JSON object")
-    explanation = explain(find_tool(), policy, entrypoint(path or _only_entrypoint(policy)), asked)
+    rule_path = entrypoint(path or _only_entrypoint(policy))
+    with _unpacked(policy) as directory:
+        explanation = explain(find_tool(), directory, rule_path, asked)
     if as_json:
         print_json(_json(explanation))
     else:
@@ -108,12 +114,28 @@ def _print_record(story: dict[str, Any], *, as_json: bool) -> None:
         print("The request was refused before any policy was asked.")
 
 
+@contextmanager
+def _unpacked(policy: Path) -> Iterator[Path]:
+    """The policy as a directory: itself, or a temporary one with what is in the bundle."""
+    from extauthz.policy.authoring.opening import open_policy  # noqa: PLC0415 - other verbs start faster
+
+    if not policy.is_file():
+        yield policy
+        return
+    with tempfile.TemporaryDirectory(prefix="extauthz-policy-") as made:
+        for name, content in open_policy(policy).files.items():
+            place = Path(made, name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        yield Path(made)
+
+
 def _only_entrypoint(policy: Path) -> str:
-    from extauthz.policy.loader import load  # noqa: PLC0415 - other verbs start faster
+    from extauthz.policy.authoring.opening import open_policy  # noqa: PLC0415 - other verbs start faster
     from extauthz.policy.native import find_tool  # noqa: PLC0415 - the same
     from extauthz.policy.projection import analyse  # noqa: PLC0415 - the same
 
-    declared = analyse(find_tool(), load(policy)).declared
+    declared = analyse(find_tool(), open_policy(policy)).declared
     if len(declared) != 1:
         refuse(f"name one with --entrypoint: {', '.join(declared) or 'the policy declares none'}")
     return declared[0]

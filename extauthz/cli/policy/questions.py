@@ -15,7 +15,9 @@ from extauthz.model import Allow
 if TYPE_CHECKING:
     from extauthz.model import Decision
 
-Policy = Annotated[Path, typer.Option("--policy", "-p", help="The policy directory.", show_default=True)]
+Policy = Annotated[
+    Path, typer.Option("--policy", "-p", help="The policy directory, or a policy bundle.", show_default=True)
+]
 _ENTRYPOINT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)+")
 MAX_INPUT: Final = 16 * 1024**2
 MAX_DEPTH: Final = 128

@@ -165,6 +165,18 @@ def test_explain_an_allow(cli, policy):
     assert "Because these were true" in done.out
 
 
+def test_a_bundle_does_as_well_as_a_directory(cli, policy, asked, tmp_path):
+    bundle = tmp_path / "policy.tar.gz"
+    assert cli("build", policy, "-o", bundle).code == 0
+    asked["resource"]["properties"]["amount"] = 50000
+    text = json.dumps(asked)
+    assert "attribute.amount_limit" in cli("eval", "authz/transfers/decision", "-", "-p", bundle, stdin=text).out
+    told = cli("explain", "-", "-p", bundle, stdin=text).out
+    assert f"{bundle}/authz/transfers.rego:47" in told
+    assert "at most 10000 (now 50000)" in told
+    assert cli("bench", bundle, "--seconds", "0.02", "--engine", "sidecar", "--json").json[0]["faults"] == 0
+
+
 ID = "8c229dcc-bed8-41cb-aa6a-83a063ada64c"
 
 
