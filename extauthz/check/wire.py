@@ -99,7 +99,9 @@ def parse(message: bytes) -> Request | Deny:
     )
 
 
-def _too_large(attributes: Any, http: Any, extensions: Mapping[str, str], size: int) -> str:
+def _too_large(  # noqa: PLR0911 - one return a bound
+    attributes: Any, http: Any, extensions: Mapping[str, str], size: int
+) -> str:
     """Which part is out of bounds; empty when none is. A message of `MAX_NAME` bytes has none but too many headers."""
     if len(http.path) > MAX_PATH:
         return f"the path is longer than {MAX_PATH}"
