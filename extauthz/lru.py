@@ -30,7 +30,7 @@ class _Entry(Generic[Value]):
 
 
 class SegmentedLru(Generic[Key, Value]):
-    """At most `size` entries (0: none is ever kept), none of them None. Not thread-safe; constant time for everything."""
+    """At most `size` entries (0: none is ever kept); no value is None. Not thread-safe; everything in constant time."""
 
     __slots__ = ("_age", "_probation", "_protected", "_protected_size", "_size", "_steps", "_steps_left", "evicted")
 
