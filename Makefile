@@ -62,6 +62,8 @@ bench-quick: native ## The same in under three minutes
 lock: $(BIN)/.ready ## Resolve dependencies again (hashes, no index URLs)
 	@$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-header --quiet -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml -c requirements.lock --generate-hashes --universal --python-version 3.11 \
+	  --no-emit-index-url --no-header --quiet -o deploy/requirements.lock
 
 clean: ## Remove what builds and tests left here (the OPA cache stays)
 	@rm -rf .venv .run .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist *.egg-info

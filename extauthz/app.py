@@ -164,6 +164,9 @@ class Application:
         }
 
     def metrics(self) -> bytes:
+        if (active := self._active) is not None:
+            # An OPA of the operator's own changes its policy without a reload of ours.
+            self._metrics.policy((active.rollout or active.engine).revision)
         return self._metrics.render()
 
     async def reload(self) -> list[str]:
@@ -190,7 +193,6 @@ class Application:
         )
         self._metrics.limit_policy_codes(config.telemetry.metrics.max_policy_codes)
         logs.set_level(config.telemetry.log_level)
-        self._metrics.policy((fresh.rollout or fresh.engine).revision)
         self._metrics.candidate(fresh.rollout.numbers if fresh.rollout else None)
         self._metrics.cache_entries("token", lambda: fresh.tokens.entries)
         engine = fresh.engine
