@@ -92,6 +92,10 @@ class Watcher:
             await self.look()
             await self._sleep(self._interval)
 
+    async def note(self) -> None:
+        """What stands there now is about to be read by somebody else, and is no news: call it before that."""
+        self._reported = await asyncio.to_thread(self._contents, tuple(self._paths()))
+
     async def look(self) -> bool:
         """One look; True when a change was reported."""
         contents = await asyncio.to_thread(self._contents, tuple(self._paths()))

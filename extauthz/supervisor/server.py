@@ -101,6 +101,7 @@ class Supervisor:
         self._serving = False
         self._reloading = asyncio.Lock()
         self._tasks = Tasks()
+        self._watcher = Watcher(lambda: (self._config, *watched(self._shared.config)), self.reload, clock)
         self._workers: list[WorkerProcess] = []
         self._overview = Overview(())
 
@@ -113,6 +114,7 @@ class Supervisor:
             self._shared = self._make_shared(run_dir)
             stack.push_async_callback(self._shared.stop)
             config = await self._shared.start()
+            await self._watcher.note()
             logs.set_level(config.telemetry.log_level)
             settings = self._adjust(config)
             transport, why = choose.transport(settings)
@@ -155,6 +157,11 @@ class Supervisor:
         if not problems:
             log.info("reloaded: revision %s", self._shared.revision or "of the engine")
         return problems
+
+    async def _reload_as_told(self) -> None:
+        """SIGHUP: what we read now is no news for the watcher afterwards."""
+        await self._watcher.note()
+        await self.reload()
 
     async def _reload(self) -> list[str]:
         running = self._shared.config
@@ -209,7 +216,7 @@ class Supervisor:
 
     def _hang_up(self) -> None:
         if self._serving:  # before that, everything is read anyway
-            self._tasks.start(self.reload(), "reload")
+            self._tasks.start(self._reload_as_told(), "reload")
 
     async def _start_workers(self) -> bool:
         """False when a signal came first. Raises ExtauthzError for a worker that does not come up."""
@@ -229,8 +236,7 @@ class Supervisor:
         self._serving = True
         for worker in self._workers:
             self._tasks.start(self._keep(worker), f"worker {worker.spec.index}")
-        watcher = Watcher(lambda: (self._config, *watched(self._shared.config)), self.reload, self._clock)
-        self._tasks.start(watcher.run(), "watch")
+        self._tasks.start(self._watcher.run(), "watch")
         self._tasks.start(self._shared.follow(self.reload), "follow")
         await self._stop.wait()
         self._overview.draining = True

@@ -179,3 +179,15 @@ def test_what_takes_a_restart():
     old = load_text("server: {workers: 1}\nenvironment: prod\n")
     assert needs_restart(old, load_text("environment: staging\n")) == ()
     assert needs_restart(old, load_text("server: {workers: 2, drain: 1s}\n")) == ("server.workers", "server.drain")
+
+
+async def test_what_was_noted_is_no_news_but_a_change_after_it_is(place):
+    calls = Calls()
+    subject = watcher(place, calls)
+    await looks(subject, 2)
+    (place / "extauthz.yaml").write_text("version: 1 # more\n")
+    await subject.note()
+    assert await looks(subject, 3) == [False] * 3
+    (place / "extauthz.yaml").write_text("version: 1 # and more\n")
+    assert await looks(subject, 3) == [False, True, False]
+    assert calls.count == 1
