@@ -246,10 +246,10 @@ def _write_server(
 
 
 def main(arguments: Sequence[str]) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     steps: dict[str, Callable[[Layout], object]] = {"folders": folders, "prepare": prepare, "scale": scale}
     if len(arguments) != 1 or arguments[0] not in steps:
         sys.exit(__doc__)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # taken by `sigwait`, not before
     steps[arguments[0]](plan())
     if arguments[0] != "folders":
         READY.touch()
