@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import warnings
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -14,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from extauthz.model import Deny, deny
@@ -62,8 +64,11 @@ def parse(encoded: str) -> Leaf | Deny:
     if pem.count(_BEGIN) != 1:
         return deny("transport.certificate_malformed", "not exactly one PEM certificate")
     try:
-        return _facts(x509.load_pem_x509_certificate(pem))
-    except _X509_ERRORS as error:
+        with warnings.catch_warnings():
+            # What the library only warns of (a serial number that RFC 5280 forbids) is refused already.
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            return _facts(x509.load_pem_x509_certificate(pem))
+    except (*_X509_ERRORS, CryptographyDeprecationWarning) as error:
         return deny("transport.certificate_malformed", type(error).__name__)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import string
 from urllib.parse import quote
@@ -71,6 +72,17 @@ def test_facts_of_a_leaf() -> None:
 @given(st.text(max_size=200) | st.binary(max_size=200).map(quote))
 def test_any_text_is_a_certificate_or_refused(text: str) -> None:
     assert isinstance(x509_svid.parse(text), Deny)
+
+
+def test_a_serial_number_that_is_not_positive_is_refused() -> None:
+    """RFC 5280 section 4.1.2.2; the library only warns of it."""
+    der = bytearray(LEAF.der)
+    assert der[13] == 2  # the INTEGER of the serial number, its length, its first byte
+    der[15] |= 0x80
+    pem = "-----BEGIN CERTIFICATE-----\n" + base64.b64encode(der).decode() + "\n-----END CERTIFICATE-----\n"
+    answer = x509_svid.parse(quote(pem))
+    assert isinstance(answer, Deny)
+    assert answer.code == "transport.certificate_malformed"
 
 
 @given(st.data())
