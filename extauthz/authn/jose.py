@@ -55,7 +55,7 @@ _REFUSED_PARAMETERS: Final = frozenset(
 _TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 _TAIL_2: Final = frozenset(b"AQgw")
 _TAIL_3: Final = frozenset(b"AEIMQUYcgkosw048")
-_KID: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_KID: Final = re.compile(rf"[^\x00-\x1f\x7f]{{1,{MAX_KID}}}")
 
 
 @dataclass(frozen=True, slots=True)

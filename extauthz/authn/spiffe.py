@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from extauthz.model import Workload
 
 MAX_BYTES: Final = 2048
 MAX_TRUST_DOMAIN: Final = 255
@@ -92,11 +90,3 @@ class IdPatterns:
             all(wanted in (_ANY, segment) for wanted, segment in zip(pattern, path, strict=True))
             for pattern in self._holed.get((domain, len(path)), ())
         )
-
-
-_compiled = lru_cache(maxsize=4096)(IdPatterns)
-
-
-def may_call(patterns: tuple[str, ...], workload: Workload) -> bool:
-    """Whether a route's list of workloads covers this one. An empty list covers nobody."""
-    return _compiled(patterns).match(workload.id)

@@ -125,12 +125,16 @@ class Pipeline:
             log.exception("Check %s failed", trail.decision_id)
             answer = self._answer(decision, facts, trail)
         finally:
-            trail.mark(Stage.RESPOND)
-            trail.decision = decision
-            trail.workload = facts.workload
-            trail.subject = facts.subject
-            self._recorder.submit(trail)
+            self._record(decision, facts, trail)
         return answer
+
+    def _record(self, decision: Decision, facts: Facts, trail: Trail) -> None:
+        """Hands the record over; never waits, so it also happens when the caller has gone."""
+        trail.mark(Stage.RESPOND)
+        trail.decision = decision
+        trail.workload = facts.workload
+        trail.subject = facts.subject
+        self._recorder.submit(trail)
 
     async def _decide(  # noqa: PLR0911 - six steps may refuse, one decides: read it top to bottom
         self, message: bytes, deadline: float, facts: Facts, trail: Trail

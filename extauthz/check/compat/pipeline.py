@@ -88,11 +88,7 @@ class CompatPipeline(Pipeline):
             log.exception("Check %s failed", trail.decision_id)
             raise CallFailed(_INTERNAL, "no decision can be made") from None
         finally:
-            trail.mark(Stage.RESPOND)
-            trail.decision = decision
-            trail.workload = facts.workload
-            trail.subject = facts.subject
-            self._recorder.submit(trail)
+            self._record(decision, facts, trail)
         return answer
 
     async def _layers(  # noqa: PLR0911 - each layer may refuse: read it top to bottom

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from extauthz import strict_json
-from extauthz.policy.authoring.whatif import at, leaves
+from extauthz.policy.authoring.whatif import at, changed_at, leaves
 from extauthz.strict_json import MISSING
 
 if TYPE_CHECKING:
@@ -162,17 +162,8 @@ def _concrete(group: Sequence[Question], paths: Sequence[KeyPath]) -> list[KeyPa
 
 
 def _changed(seed: Question, path: KeyPath, value: Any) -> Question:
-    document = dict(seed.document)
-    holder = document
-    for part in path[:-1]:
-        below = holder.get(part)
-        holder[part] = dict(below) if isinstance(below, dict) else {}
-        holder = holder[part]
-    if value is MISSING:
-        holder.pop(path[-1], None)
-    else:
-        holder[path[-1]] = value
     what = "absent" if value is MISSING else orjson.dumps(value).decode()
+    document = changed_at(seed.document, path, value)
     return Question(seed.entrypoint, document, f"{seed.origin}, with {'.'.join(path)} {what[:80]}")
 
 

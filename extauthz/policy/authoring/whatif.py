@@ -12,7 +12,6 @@ Nothing is guessed: each proposal was evaluated, and is allowed.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,7 +77,7 @@ class WhatIf:
             allowed = [
                 value
                 for value in self._candidates(path, self._document, known)
-                if isinstance(self._ask(_changed(self._document, path, value)), Allow)
+                if isinstance(self._ask(changed_at(self._document, path, value)), Allow)
             ]
             if allowed:
                 found.append(self._bounded(path, allowed))
@@ -94,7 +93,7 @@ class WhatIf:
                 base = _all_changed(self._document, changes)
                 for path in self._paths:
                     for value in self._candidates(path, base, known):
-                        answer = self._ask(_changed(base, path, value))
+                        answer = self._ask(changed_at(base, path, value))
                         if isinstance(answer, Allow):
                             return self._needed({**changes, path: value})
                         if answer is not None and (
@@ -156,7 +155,7 @@ class WhatIf:
             middle = (good + bad) // 2 if whole else (good + bad) / 2
             if middle in (good, bad) or abs(bad - good) <= (1 if whole else 0.005):
                 break
-            if isinstance(self._ask(_changed(self._document, path, middle)), Allow):
+            if isinstance(self._ask(changed_at(self._document, path, middle)), Allow):
                 good = middle
             else:
                 bad = middle
@@ -190,7 +189,7 @@ def _concrete(document: Mapping[str, Any], paths: Iterable[Path]) -> Iterator[Pa
             yield path
 
 
-def _changed(document: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
+def changed_at(document: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
     """A copy of the objects on the way; all else is shared."""
     changed = dict(document)
     holder = changed
@@ -206,9 +205,9 @@ def _changed(document: Mapping[str, Any], path: Path, value: Any) -> dict[str, A
 
 
 def _all_changed(document: Mapping[str, Any], changes: Mapping[Path, Any]) -> dict[str, Any]:
-    changed = copy.copy(dict(document))
+    changed = dict(document)
     for path, value in changes.items():
-        changed = _changed(changed, path, value)
+        changed = changed_at(changed, path, value)
     return changed
 
 
