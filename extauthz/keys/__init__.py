@@ -1,0 +1,1 @@
+"""Signing keys and what they sign: the one interface behind which a key may be memory, an encrypted file, or an HSM."""

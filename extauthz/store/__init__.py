@@ -1,0 +1,1 @@
+"""State that replicas of the authority share: one Protocol, SQLite by default, Redis where several replicas run."""
