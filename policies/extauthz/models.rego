@@ -1,6 +1,6 @@
 # METADATA
 # title: Models
-# description: Scoring with a model (called by the orchestrator), reading scores, releasing models.
+# description: Scoring with a model and explaining a score (called by the orchestrator), reading scores, releasing models.
 package extauthz.models
 
 import data.extauthz.abac.data_class
@@ -21,7 +21,7 @@ decision := verdict.decide(outcomes, {"mask": mask}, 10)
 default outcomes := [{"code": "role.action_unknown", "detail": "extauthz.models"}]
 
 outcomes := array.concat(baseline.tenant_bound, [model_stage.outcome, model_version.outcome]) if {
-	input.action.name == "score.create"
+	input.action.name in {"score.create", "score.explain"}
 }
 
 outcomes := array.concat(baseline.tenant_bound, [data_class.outcome, masking.outcome]) if {

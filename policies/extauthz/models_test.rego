@@ -5,6 +5,12 @@ import data.extauthz.models
 
 test_score if models.decision == {"allow": true, "obligations": {"mask": []}, "ttl": 10} with input as samples.score
 
+test_explain_needs_its_own_purpose if {
+	explain := samples.bend(samples.score, "/action/name", "score.explain")
+	models.decision.allow with input as samples.bend(explain, "/subject/properties/purpose", "risk-explanation")
+	codes == ["attribute.purpose"] with input as explain
+}
+
 test_staging_model_in_prod if {
 	codes == ["attribute.model_stage"] with input as json.patch(samples.score, [
 		{"op": "add", "path": "/resource/properties/model/version", "value": "3.2.0"},

@@ -17,7 +17,8 @@ from extauthz.policy.result import parse
 FIXTURES = Path(__file__).resolve().parents[3] / "policies" / "fixtures"
 CASES = {case.name: case for case in load_cases(FIXTURES.parent)}
 ENTRYPOINTS = {
-    f"extauthz/{name}/decision" for name in ("approvals", "datasets", "features", "main", "models", "payments")
+    f"extauthz/{name}/decision"
+    for name in ("approvals", "datasets", "egress", "features", "main", "models", "payments")
 }
 
 
