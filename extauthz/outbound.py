@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path  # noqa: TC003 - pydantic resolves the annotation when the class is made
 from typing import TYPE_CHECKING
@@ -28,7 +28,9 @@ from extauthz.errors import ConfigError, ConfigProblem, OutboundError
 from extauthz.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    Verify = ssl.SSLContext | bool | Callable[[], ssl.SSLContext]
 
 
 class OutboundSettings(Settings):
@@ -84,8 +86,35 @@ def _origin(url: httpx.URL) -> str:
     return f"{url.scheme}://{host}" + (f":{url.port}" if url.port is not None else "")
 
 
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """Connections that were made under one TLS context, and how many calls are using them."""
+
+    verify: ssl.SSLContext | bool
+    transport: httpx.AsyncBaseTransport | None
+    calls: int = 0
+    client: httpx.AsyncClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = httpx.AsyncClient(
+            timeout=None,  # noqa: S113 - `send` bounds the whole exchange; a second clock would only blur the error
+            follow_redirects=False,
+            trust_env=False,
+            verify=self.verify,
+            transport=self.transport,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            headers={"accept-encoding": "identity", "user-agent": "extauthz"},
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=15.0),
+        )
+
+
 class Outbound:
-    """`urls` are the URLs of the configuration; a call to any other origin raises OutboundError."""
+    """`urls` are the URLs of the configuration; a call to any other origin raises OutboundError.
+
+    `verify` may be asked before each call (it may raise OutboundError): when it gives another context than before, new
+    connections are made under it and the former ones end with their calls. So a renewed client certificate is shown at
+    once, and an authority that is not trusted any more is not met on an old connection.
+    """
 
     def __init__(
         self,
@@ -93,22 +122,15 @@ class Outbound:
         *,
         timeout: float = 2.0,
         max_bytes: int = 1024 * 1024,
-        verify: ssl.SSLContext | bool = True,
+        verify: Verify = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._allowed = frozenset(map(origin, urls))
         self._timeout = timeout
         self._max_bytes = max_bytes
-        self._client = httpx.AsyncClient(
-            timeout=None,  # noqa: S113 - `send` bounds the whole exchange; a second clock would only blur the error
-            follow_redirects=False,
-            trust_env=False,
-            verify=verify,
-            transport=transport,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            headers={"accept-encoding": "identity", "user-agent": "extauthz"},
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=15.0),
-        )
+        self._transport = transport
+        self._context = verify if callable(verify) else None
+        self._pool: _Pool | None = None if callable(verify) else _Pool(verify, transport)
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 0.0) -> Response:
         return await self.send("GET", url, headers=headers, timeout=timeout)
@@ -135,10 +157,12 @@ class Outbound:
         seconds = timeout if timeout and math.isfinite(timeout) else self._timeout
         if seconds <= 0:
             raise OutboundError(f"{place} was not asked: no time is left")
+        pool = await self._current()
+        pool.calls += 1
         try:
             async with (
                 asyncio.timeout(seconds),  # 3
-                self._client.stream(method, target, content=content, headers=dict(headers or {})) as response,
+                pool.client.stream(method, target, content=content, headers=dict(headers or {})) as response,
             ):
                 return await _read(response, place, max_bytes or self._max_bytes)
         except TimeoutError:
@@ -146,9 +170,29 @@ class Outbound:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, RuntimeError, ValueError) as error:
             # 6: RuntimeError is a closed client, ValueError a header that is not ASCII
             raise OutboundError(f"{place}: {type(error).__name__}") from None
+        finally:
+            pool.calls -= 1
+            if pool is not self._pool and not pool.calls:
+                await pool.client.aclose()
+
+    async def _current(self) -> _Pool:
+        """The pool of the TLS context in force."""
+        pool = self._pool
+        if self._context is not None:
+            context = self._context()
+            if pool is None or pool.verify is not context:
+                former, pool = pool, _Pool(context, self._transport)
+                self._pool = pool
+                if former is not None and not former.calls:
+                    await former.client.aclose()
+        if pool is None:
+            raise OutboundError("the client is closed")
+        return pool
 
     async def close(self) -> None:
-        await self._client.aclose()
+        pool, self._pool, self._context = self._pool, None, None
+        if pool is not None:
+            await pool.client.aclose()
 
 
 async def _read(response: httpx.Response, place: str, most: int) -> Response:

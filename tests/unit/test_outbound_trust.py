@@ -68,3 +68,31 @@ def test_a_file_that_holds_none_is_a_problem(tmp_path, content):
         bundle.write_bytes(content)
     with pytest.raises(ConfigError, match=r"outbound\.trust_bundle"):
         OutboundSettings(trust_bundle=bundle).verify()
+
+
+async def test_a_context_that_is_asked_for_is_followed_from_call_to_call(ca, url, tmp_path):
+    """What `verify` gives next holds for the next call, also for one that could have used an open connection."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(ca.trust_bundle)
+    trusting, doubting = ssl.create_default_context(cafile=str(bundle)), ssl.create_default_context()
+    given = [trusting, doubting, trusting]
+    outbound = Outbound([url], verify=lambda: given[0])
+    try:
+        assert (await outbound.get(url)).status == 200
+        given.pop(0)
+        with pytest.raises(OutboundError):
+            await outbound.get(url)
+        given.pop(0)
+        assert (await outbound.get(url)).status == 200
+    finally:
+        await outbound.close()
+
+
+async def test_no_context_no_call(url):
+    def none() -> ssl.SSLContext:
+        raise OutboundError("no identity yet")
+
+    outbound = Outbound([url], verify=none)
+    with pytest.raises(OutboundError, match="no identity"):
+        await outbound.get(url)
+    await outbound.close()
