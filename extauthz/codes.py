@@ -37,6 +37,7 @@ _OTHER_STATUS: Final = {
     "transport.binding_mismatch": HTTPStatus.UNAUTHORIZED,  # RFC 8705 section 3
     "transport.binding_missing": HTTPStatus.UNAUTHORIZED,
     "token.scope": HTTPStatus.FORBIDDEN,  # RFC 6750 section 3.1
+    "token.exchange_refused": HTTPStatus.FORBIDDEN,  # the credential is good; what it was to be exchanged for is not
 }
 """Codes whose status a standard sets apart from their layer's."""
 POLICY_LAYERS: Final = frozenset({Layer.WORKLOAD, Layer.TRANSPORT, Layer.TOKEN, Layer.ROLE, Layer.ATTRIBUTE})
@@ -114,12 +115,15 @@ CODES: Final = _catalogue(
     ("token.purpose", "The token is for another purpose.", "Ask for a token for this purpose."),
     ("token.scope", "The token lacks a scope that the route needs.", "Ask for the scope."),
     ("token.revoked", "The token has been revoked.", "Sign in again."),
+    ("token.exchange_refused", "The token may not be exchanged for this service.", "Ask for a token with more rights."),
     ("role.denied", "The policy denies this request.", "Ask for the permission; see the decision record."),
     ("engine.unavailable", "No decision can be made at the moment.", "Retry; check OPA."),
     ("engine.deadline", "No decision was made in time.", "Retry; check the ext_authz timeout."),
     ("engine.undefined", "The policy has no answer.", "Give the entrypoint a default."),
     ("engine.invalid_result", "The policy's answer cannot be used.", "Return the documented decision object."),
     ("engine.attributes_unavailable", "An attribute source did not answer.", "Retry; check the source."),
+    ("engine.identity_unavailable", "The server has no identity of its own yet.", "Retry; check the agent."),
+    ("engine.exchange_unavailable", "The token cannot be exchanged at the moment.", "Retry; check the authority."),
     ("engine.internal", "No decision can be made.", "See the decision record."),
     ("engine.draining", "The server is shutting down.", "Retry."),
 )

@@ -14,7 +14,7 @@ from extauthz.codes import CODES, Layer, http_status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Allow", "Decision", "Deny", "Layer", "Obligations", "Reason", "Request", "Subject", "Workload", "deny"]
+__all__ = ["Allow", "Decision", "Deny", "Exchange", "Layer", "Obligations", "Reason", "Request", "Subject", "Workload", "deny"]
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +58,8 @@ class Workload:
     """`x5t#S256` of the peer certificate: unpadded base64url of SHA-256 over the DER (RFC 8705 section 3.1)."""
     expires_at: float = 0.0
     """The peer certificate's notAfter, seconds since the epoch; 0 when the identity came without a certificate."""
+    predecessors: tuple[str, ...] = ()
+    """`x5t#S256` of the certificates that this one has replaced, newest first (`keys.successor`); at most 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,10 @@ class Subject:
     claims: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
     """The first 16 hex digits of SHA-256 over the token: all that a record may say of it."""
+    act: tuple[str, ...] = ()
+    """Who acts for the subject, the current actor first (RFC 8693 section 4.1); at most 8."""
+    ancestors: tuple[str, ...] = ()
+    """Ids of the tokens that this one was derived from, the root first; at most 8. To revoke one revokes this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,15 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """Which token the upstream is to get in place of the one that came; empty: as the route says."""
+
+    audience: str = ""
+    scopes: tuple[str, ...] = ()
+    purpose: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Obligations:
     """What an Allow asks of Envoy, beside letting the request through."""
 
@@ -107,6 +122,8 @@ class Obligations:
     """Names of fields that the upstream must mask; sent as one header."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Goes into Envoy's dynamic metadata."""
+    exchange: Exchange | None = None
+    """Narrows the route's `exchange`; refused where the route has none."""
 
 
 NO_OBLIGATIONS: Final = Obligations()

@@ -20,7 +20,8 @@ MAX_HEADER: Final = 1024
 """Encoded bytes of the header; x5t and a UUID kid stay below 300."""
 MAX_CLAIMS: Final = 64
 MAX_VALUES: Final = 512
-MAX_DEPTH: Final = 6
+MAX_DEPTH: Final = 10
+"""Eight actors, one in the other, fit (`claims.MAX_ACTORS`)."""
 MAX_KID: Final = 256
 ALGORITHMS: Final = frozenset(
     {"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
