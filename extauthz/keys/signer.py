@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from extauthz.errors import ExtauthzError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 KeyAlgorithm = Literal["ES256", "ES384", "RS256", "EdDSA"]
+
+
+class KeyFault(ExtauthzError):
+    """A key cannot be made, opened or used. The text holds nothing of the key, its passphrase or what it signs."""
 
 
 class SigningKey(Protocol):
