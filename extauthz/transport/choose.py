@@ -52,14 +52,14 @@ def reserve(address: str) -> tuple[str, socket.socket | None]:
     return f"{shown}:{where[1]}", kept
 
 
-def listen(address: str) -> socket.socket:
-    """A listening socket of our own. Raises ExtauthzError."""
+def listen(address: str, *, mode: int = 0o660) -> socket.socket:
+    """A listening socket of our own; `mode` is a Unix socket's, set before anyone can connect. Raises ExtauthzError."""
     path = unix_path(address)
     try:
         if path:
             _free_unix(Path(path))
             server = _bound(socket.AF_UNIX, path)
-            Path(path).chmod(0o660)
+            Path(path).chmod(mode)
         else:
             host, port = host_port(address)
             family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
