@@ -115,6 +115,8 @@ CODES: Final = _catalogue(
     ("token.purpose", "The token is for another purpose.", "Ask for a token for this purpose."),
     ("token.scope", "The token lacks a scope that the route needs.", "Ask for the scope."),
     ("token.revoked", "The token has been revoked.", "Sign in again."),
+    ("token.inactive", "The issuer says that the token is not active.", "Ask for a new token."),
+    ("token.step_up", "The sign-in is too weak or too long ago.", "Sign in again as the challenge says."),
     ("token.exchange_refused", "The token may not be exchanged for this service.", "Ask for a token with more rights."),
     ("role.denied", "The policy denies this request.", "Ask for the permission; see the decision record."),
     ("engine.unavailable", "No decision can be made at the moment.", "Retry; check OPA."),
@@ -124,6 +126,7 @@ CODES: Final = _catalogue(
     ("engine.attributes_unavailable", "An attribute source did not answer.", "Retry; check the source."),
     ("engine.identity_unavailable", "The server has no identity of its own yet.", "Retry; check the agent."),
     ("engine.exchange_unavailable", "The token cannot be exchanged at the moment.", "Retry; check the authority."),
+    ("engine.introspection_unavailable", "The token's issuer cannot be asked.", "Retry; check its introspection."),
     ("engine.internal", "No decision can be made.", "See the decision record."),
     ("engine.draining", "The server is shutting down.", "Retry."),
 )
