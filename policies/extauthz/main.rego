@@ -10,6 +10,7 @@ import data.extauthz.datasets
 import data.extauthz.features
 import data.extauthz.lib.verdict
 import data.extauthz.models
+import data.extauthz.operations
 import data.extauthz.payments
 
 default decision := {"allow": false, "ttl": 1}
@@ -26,6 +27,8 @@ decision := approvals.decision if {
 	noun in {"score", "model"}
 } else := features.decision if {
 	noun == "features"
+} else := operations.decision if {
+	noun in {"rates", "limits"}
 } else := datasets.decision if {
 	noun == "dataset"
 } else := verdict.decide([{"code": "role.action_unknown", "detail": "extauthz.main"}], {}, 0)

@@ -18,7 +18,7 @@ FIXTURES = Path(__file__).resolve().parents[3] / "policies" / "fixtures"
 CASES = {case.name: case for case in load_cases(FIXTURES.parent)}
 ENTRYPOINTS = {
     f"extauthz/{name}/decision"
-    for name in ("approvals", "datasets", "egress", "features", "main", "models", "payments")
+    for name in ("approvals", "datasets", "egress", "features", "main", "models", "operations", "payments")
 }
 
 

@@ -1,0 +1,28 @@
+# METADATA
+# title: Operations
+# description: |
+#   Rates that partners read with an API key (a service without purpose or tenant: roles alone decide), and limits that
+#   an administrator changes.
+package extauthz.operations
+
+import data.extauthz.abac.environment
+import data.extauthz.abac.resource
+import data.extauthz.baseline
+import data.extauthz.lib.verdict
+import data.extauthz.rbac.permission
+import data.extauthz.workload.boundary
+
+default decision := {"allow": false, "ttl": 1}
+
+# METADATA
+# title: May rates be read, or a limit be changed?
+# entrypoint: true
+decision := verdict.decide(outcomes, {}, 10)
+
+default outcomes := [{"code": "role.action_unknown", "detail": "extauthz.operations"}]
+
+outcomes := [boundary.outcome, permission.outcome, resource.outcome, environment.outcome] if {
+	input.action.name == "rates.read"
+}
+
+outcomes := baseline.platform if input.action.name == "limits.update"
