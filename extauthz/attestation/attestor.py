@@ -1,0 +1,51 @@
+"""What an attestor is: from evidence that a platform gave a workload, to selectors that describe the workload.
+
+Laws
+- Evidence is a stranger's text: at most MAX_EVIDENCE characters, and nothing in it is believed before it is verified.
+- A selector is said only of what was verified. Selectors are `<kind>:<what>:<value>` (`k8s:ns:payments`), but for
+  `join:<entry>`.
+- Evidence serves once where the attestor says so, and it is used up last: a refusal for another reason costs nothing.
+- Whoever issues judges the certificate request first, and attests after that: used evidence is gone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from extauthz.attestation.refusal import Refused
+
+MAX_EVIDENCE: Final = 16 * 1024
+MAX_VALUE: Final = 512
+_VALUE: Final = re.compile(rf"[^\x00-\x20\x7f-\x9f\u2028\u2029]{{1,{MAX_VALUE}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """`attestor` is the name in the settings. `evidence_id`: hex digest that names the evidence in audit records and
+    never changes with how it is spelt. `expires_at`: seconds since the epoch after which the evidence says nothing."""
+
+    attestor: str
+    selectors: frozenset[str]
+    evidence_id: str
+    expires_at: float
+
+
+class Attestor(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    async def attest(self, evidence: str) -> Attested | Refused:
+        """`evidence` is bounded by the caller. Raises StoreError when it cannot be known whether it was used."""
+
+
+def selector(kind: str, what: str, value: object) -> str | None:
+    """One selector, or None when the value is no plain text: no spaces, no control characters, bounded."""
+    if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        return None
+    return f"{kind}:{what}:{value}"
