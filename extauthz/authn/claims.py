@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from extauthz.authn import binding
+from extauthz.authn import binding, step_up
 from extauthz.model import Deny, Subject, deny
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ _TEXT: Final = re.compile(rf"[^\x00-\x1f\x7f\x80-\x9f\u2028\u2029]{{1,{MAX_TEXT}
 """Texts that go into headers and records: no control characters, no line separators."""
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]{1,256}")
 """RFC 6749 section 3.3."""
+MAX_ACTORS: Final = 8
+MAX_ANCESTORS: Final = 8
 _SUBJECT_TYPES: Final = frozenset({"user", "service", "workload"})
 _UNTYPED: Final = frozenset({"jwt", "absent", "jose"})
 _OTHER_KINDS: Final = {
@@ -36,13 +39,19 @@ _OTHER_KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`not_before` and `expires` already include the leeway; `issued_at` is 0 when the token does not say."""
+    """`not_before` and `expires` already include the leeway; `issued_at` is 0 when the token does not say.
+
+    From `step_up_at` (seconds since the epoch) on, the sign-in is too old for the rule; minus infinity: never enough.
+    """
 
     subject: Subject
     not_before: float
     expires: float
     issued_at: float
-    bound_to: str
+    bound_to: binding.Bound
+    step_up_at: float = inf
+    acr: str = ""
+    auth_time: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,14 @@ class _Times:
 
 
 def accept(  # noqa: PLR0911 - one return a refusal, numbered
-    claims: dict[str, Any], typ: str, issuer: IssuerSettings, rule: TokenRule, now: float, digest: str
+    claims: dict[str, Any],
+    typ: str,
+    issuer: IssuerSettings,
+    rule: TokenRule,
+    now: float,
+    digest: str,
+    *,
+    credential: str = "jwt",
 ) -> Accepted | Deny:
     """Judge verified claims. `digest`: lower-case hex SHA-256 of the token. `iss` has been compared by the caller.
 
@@ -63,7 +79,9 @@ def accept(  # noqa: PLR0911 - one return a refusal, numbered
     4. the audience is ours
     5. the scopes that the route needs are there
     6. the purpose is one of the route's
-    7. `cnf`, where present, is of the one kind that can be checked (against the peer: `binding.check`)
+    7. `act` and `ancestors`, where present, are well formed and bounded
+    8. `cnf`, where present, is of the one kind that can be checked (against the peer: `binding.check`)
+    9. how long the sign-in is good for the rule is worked out; `held.judge` refuses, after the binding
     """
     if typ in _UNTYPED and (foreign := next((name for name in _OTHER_KINDS if name in claims), None)):  # 1
         return deny("token.type", f"{foreign}: {_OTHER_KINDS[foreign]}")
@@ -74,26 +92,26 @@ def accept(  # noqa: PLR0911 - one return a refusal, numbered
     if missing:  # 3
         return deny("token.claims", f"missing: {', '.join(missing)}")
     texts = _texts(claims, issuer)  # 3
-    audience = _audience(claims.get("aud"))
-    if audience is None or texts is None:
-        return deny("token.claims", "aud, sub, jti or purpose is missing or malformed")
+    audience, scopes = _audience(claims.get("aud")), _scopes(claims.get(issuer.scope_claim))
+    if audience is None or texts is None or scopes is None:
+        return deny("token.claims", "aud, sub, jti, purpose or the scope claim is missing or malformed")
     if not audience.intersection(rule.audiences):  # 4
         return deny("token.audience")
-    scopes = _scopes(claims.get(issuer.scope_claim))
-    if scopes is None:
-        return deny("token.claims", "the scope claim is malformed")
     if not scopes.issuperset(rule.scopes):  # 5
         return deny("token.scope", ", ".join(sorted(set(rule.scopes) - scopes)))
     subject_id, token_id, purpose, subject_type = texts
     if rule.purposes and purpose not in rule.purposes:  # 6
         return deny("token.purpose")
-    bound_to = binding.thumbprint(claims)  # 7
+    act, ancestors = _actors(claims), _ancestors(claims)
+    if act is None or ancestors is None:  # 7
+        return deny("token.claims", "act or ancestors is malformed, or too long")
+    bound_to = binding.bound(claims, act)  # 8
     if isinstance(bound_to, Deny):
         return bound_to
     subject = Subject(
         type=subject_type,
         id=subject_id,
-        credential="jwt",
+        credential=credential,
         issuer=issuer.issuer,
         audience=tuple(sorted(audience)),
         scopes=scopes,
@@ -102,9 +120,20 @@ def accept(  # noqa: PLR0911 - one return a refusal, numbered
         expires_at=float(times.expires),
         claims=_properties(claims, issuer, scopes, purpose),
         digest=digest[:16],
+        act=act,
+        ancestors=ancestors,
     )
-    start = max(times.not_before, times.issued_at) - issuer.leeway
-    return Accepted(subject, start, times.expires + issuer.leeway, float(times.issued_at), bound_to)
+    acr, auth_time = claims.get("acr"), claims.get("auth_time")
+    return Accepted(
+        subject=subject,
+        not_before=max(times.not_before, times.issued_at) - issuer.leeway,
+        expires=times.expires + issuer.leeway,
+        issued_at=float(times.issued_at),
+        bound_to=bound_to,
+        step_up_at=step_up.good_until(claims, rule, issuer.leeway, now),  # 9
+        acr=acr if type(acr) is str else "",
+        auth_time=auth_time if type(auth_time) is int else 0,
+    )
 
 
 def _times(claims: dict[str, Any], issuer: IssuerSettings, now: float) -> _Times | Deny:
@@ -159,6 +188,30 @@ def _texts(claims: dict[str, Any], issuer: IssuerSettings) -> tuple[str, str, st
     ):
         return None
     return found[0], found[1] or "", found[2] or "", subject_type
+
+
+def _actors(claims: dict[str, Any]) -> tuple[str, ...] | None:
+    """The chain of `act`, the current actor first (RFC 8693 section 4.1)."""
+    found: list[str] = []
+    inside = claims
+    while "act" in inside:
+        inside = inside["act"]
+        if not isinstance(inside, dict) or len(found) == MAX_ACTORS or not _is_text(inside.get("sub")):
+            return None
+        found.append(inside["sub"])
+    return tuple(found)
+
+
+def _ancestors(claims: dict[str, Any]) -> tuple[str, ...] | None:
+    """Ids of the tokens that this one was derived from: a claim of our own authority's tokens."""
+    values = claims.get("ancestors", [])
+    if not isinstance(values, list) or len(values) > MAX_ANCESTORS or not all(map(_is_text, values)):
+        return None
+    return tuple(values)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and _TEXT.fullmatch(value) is not None
 
 
 def _properties(claims: dict[str, Any], issuer: IssuerSettings, scopes: frozenset[str], purpose: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"
 _TEMPLATE: Final = re.compile(rf"(?:/(?:{_SEGMENT}|\{{(?:environment|namespace|service|tenant)\}}))+")
 _PATTERN: Final = re.compile(rf"spiffe://[a-z0-9._-]{{1,255}}(?:/(?:{_SEGMENT}|\*))+")
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_FORMAT: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,64}")
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 """Signatures that we verify: asymmetric only, so that no public key can serve as a secret (RFC 8725 section 3.1)."""
@@ -61,8 +62,9 @@ ClaimName = Annotated[str, Field(min_length=1, max_length=128)]
 class TrustDomainSettings(Settings):
     """One trust domain whose workloads may call."""
 
-    trust_bundle: Path | None = None
-    """PEM file with the domain's CA certificates, read again when it changes. Without it Envoy's check is relied on."""
+    trust_bundle: Literal["identity"] | Path | None = None
+    """PEM file with the domain's CA certificates, read again when it changes; or `identity`: the bundle that comes with
+    the server's own identity. Without it Envoy's check is relied on, and no renewed certificate stands for another."""
     environment: str = ""
     """Environment of every workload of this domain, for path templates that do not name one."""
 
@@ -129,6 +131,68 @@ def _check_url(url: str, *, unsafe_http: bool) -> None:
         raise ValueError(f"{url!r} is plain http: use https, or set unsafe_http")
 
 
+class ClientSecretSettings(Settings):
+    """How we prove to an issuer who asks: `client_secret_basic` (RFC 6749 section 2.3.1). Exactly one secret source."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    """Our client id at the issuer."""
+    secret_file: Path | None = None
+    """File with the client secret; read when the configuration is loaded, line ends around it do not count."""
+    secret_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")] | None = None
+    """Environment variable with the client secret."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.secret_file is None) == (self.secret_env is None):
+            raise ValueError("exactly one of secret_file and secret_env is needed")
+        return self
+
+
+class IntrospectionSettings(Settings):
+    """Asking the issuer about a token (RFC 7662), for routes whose rule says `introspect`."""
+
+    url: str
+    """The introspection endpoint."""
+    client: Literal["mtls"] | ClientSecretSettings
+    """How we authenticate there: `mtls` shows this server's own certificate, otherwise a client id and its secret."""
+    cache_ttl: Duration = Field(default="5s", ge=0, le=10)  # type: ignore[assignment]  # parsed by the unit
+    """How long "active" is believed; so late does a revocation at the issuer arrive. 0: asked each time."""
+    negative_ttl: Duration = Field(default="2s", ge=0, le=10)  # type: ignore[assignment]  # parsed by the unit
+    """How long "not active" is believed; not longer than `cache_ttl`, unless that is 0."""
+    timeout: Duration = Field(default="500ms", gt=0, le=10)  # type: ignore[assignment]  # parsed by the unit
+    """Longest time for one question, waiting for a free connection included."""
+    max_concurrent: Annotated[int, Field(ge=1, le=256)] = 32
+    """Questions at the same time. Eight times as many may wait for their turn; what comes then is refused."""
+    cache_entries: Annotated[int, Field(ge=16, le=1_000_000)] = 10_000
+    """Active tokens that are remembered."""
+    refused_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 4096
+    """Inactive tokens that are remembered, apart from the active ones."""
+    prefix: Annotated[str, Field(max_length=64)] = ""
+    """What every opaque token of this issuer begins with, for example `xat_`; others are refused without a question."""
+    types: Annotated[tuple[TokenType, ...], Field(min_length=1)] = ("bearer",)
+    """Values of `token_type` that are accepted; "absent" accepts answers without one (many issuers answer for
+    refresh tokens, too, and then without a type)."""
+    required_claims: tuple[ClaimName, ...] = ()
+    """Members that an answer must have beside `active`, `exp`, `aud` and `sub`, which an active one always must."""
+    missing_audience: Literal["refuse", "accept"] = "refuse"
+    """`accept`: an opaque token whose answer names no audience is good for every route that takes this issuer."""
+    clients: bool = False
+    """An answer without `sub` speaks for its `client_id`, as a subject of type service. False: it is refused."""
+    unsafe_http: bool = False
+    """Allow plain http to other hosts than loopback. Whoever reads that traffic has the tokens."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_url(self.url, unsafe_http=self.unsafe_http)
+        if self.client == "mtls" and urlsplit(self.url).scheme != "https":
+            raise ValueError("`client: mtls` needs an https URL")
+        if self.cache_ttl and self.negative_ttl > self.cache_ttl:
+            raise ValueError("negative_ttl is longer than cache_ttl: write at most as much")
+        if self.prefix and not _FORMAT.fullmatch(self.prefix):
+            raise ValueError("prefix holds characters that no bearer token has")
+        return self
+
+
 class IssuerSettings(Settings):
     """One token issuer that we trust, and how far."""
 
@@ -158,6 +222,8 @@ class IssuerSettings(Settings):
     """What this issuer's subjects are."""
     subject_type_claim: ClaimName | None = None
     """Claim that says it per token; its value must be user, service or workload."""
+    introspection: IntrospectionSettings | None = None
+    """Where the issuer answers questions about its tokens; needed for routes with `introspect`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -179,6 +245,18 @@ class IssuerSettings(Settings):
             return (self.jwks.url,)
         return (self.discovery_url, *self.jwks.origins) if self.jwks.discovery else ()
 
+    @property
+    def introspection_urls(self) -> tuple[str, ...]:
+        """The endpoint that is asked with a client secret, through the same `Outbound`; with mTLS it has its own."""
+        asked = self.introspection
+        return () if asked is None or asked.client == "mtls" else (asked.url,)
+
+
+def _acr(value: str) -> str:
+    if not re.fullmatch(r"[!#-\[\]-~]{1,256}", value):
+        raise ValueError("an acr value has no spaces, quotes or backslashes: they separate values in the challenge")
+    return value
+
 
 class TokenRule(Settings):
     """What a route asks of a token."""
@@ -193,8 +271,21 @@ class TokenRule(Settings):
     """The token's purpose must be one of these. Empty asks for none."""
     scopes: tuple[str, ...] = ()
     """Scopes that the token must all have."""
-    binding: Literal["required", "if_present"] = "if_present"
-    """A token with `cnf` must match the peer certificate in both cases; "required" refuses a token without `cnf`."""
+    binding: Literal["required", "if_present", "received"] = "if_present"
+    """A token with `cnf` must match the peer certificate in both cases; "required" refuses a token without `cnf`.
+    "received", only with `caller: self`: our service calls on with a token that another workload holds."""
+    introspect: Literal["never", "opaque", "always"] = "never"
+    """`opaque`: tokens that are not JWTs are accepted, by asking their issuer; `always`: JWTs are asked about, too."""
+    acr: tuple[Annotated[str, AfterValidator(_acr)], ...] = ()
+    """The sign-in must have been of one of these strengths (`acr`); otherwise the caller is told to step up."""
+    max_age: Duration | None = Field(default=None, ge=1)
+    """The sign-in (`auth_time`) must not be longer ago, beside the issuer's leeway; otherwise step up (RFC 9470)."""
+
+    @model_validator(mode="after")
+    def _whole_seconds(self) -> Self:
+        if self.max_age is not None and self.max_age != int(self.max_age):
+            raise ValueError("max_age is told to the caller in whole seconds: write a whole number of them")
+        return self
 
     @cached_property
     def fingerprint(self) -> bytes:

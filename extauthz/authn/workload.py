@@ -10,17 +10,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.authn import spiffe, x509_svid, xfcc
-from extauthz.authn.trust import TrustBundle
+from extauthz.authn.trust import TrustBundle, TrustBundleFile
 from extauthz.lru import SegmentedLru
 from extauthz.model import Deny, Subject, Workload, deny
 
 if TYPE_CHECKING:
+    from extauthz.authn.own_identity import OwnIdentity
     from extauthz.authn.revocation import Revocations
     from extauthz.authn.settings import WorkloadSettings
     from extauthz.clock import Clock
     from extauthz.model import Request
 
 XFCC: Final = "x-forwarded-client-cert"
+IDENTITY: Final = "identity"
+"""What stands for a trust bundle that comes from the server's own identity."""
+_OUR_FAULT: Final = frozenset(
+    {
+        "transport.certificate_expired",
+        "transport.certificate_not_yet_valid",
+        "transport.certificate_profile",
+        "transport.certificate_untrusted",
+    }
+)
 _ANY_ENVIRONMENT: Final = "*"
 _FOREVER: Final = float("inf")
 
@@ -46,6 +57,8 @@ class WorkloadVerifier:
         "_cache",
         "_clock",
         "_environments",
+        "_own",
+        "_own_known",
         "_registered",
         "_revocations",
         "_settings",
@@ -54,24 +67,34 @@ class WorkloadVerifier:
     )
 
     def __init__(
-        self, settings: WorkloadSettings, environment: str, clock: Clock, revocations: Revocations | None = None
+        self,
+        settings: WorkloadSettings,
+        environment: str,
+        clock: Clock,
+        revocations: Revocations | None = None,
+        own: OwnIdentity | None = None,
     ) -> None:
+        """`own` is asked for bundles that the settings call `identity`, and for our own name (`own`)."""
         self._settings = settings
         self._clock = clock
         self._revocations = revocations
         self._environments = frozenset(settings.environments or (environment,))
         self._templates = tuple(map(spiffe.PathTemplate, settings.id_templates))
         self._registered = None if settings.registered is None else spiffe.IdPatterns(settings.registered)
-        self._trust = {
-            name: TrustBundle(domain.trust_bundle)
-            for name, domain in settings.trust_domains.items()
-            if domain.trust_bundle is not None
-        }
+        self._own = own
+        self._own_known: tuple[x509_svid.Leaf, _Known | Deny] | None = None
+        self._trust: dict[str, TrustBundle] = {}
+        for name, domain in settings.trust_domains.items():
+            if domain.trust_bundle == IDENTITY:
+                self._trust[name] = TrustBundle() if own is None else own.trust_bundle(name)
+            elif domain.trust_bundle is not None:
+                self._trust[name] = TrustBundleFile(domain.trust_bundle)
         self._cache: SegmentedLru[bytes, _Known | Deny] = SegmentedLru(settings.cache_entries)
 
     def reload(self) -> bool:
         """Look at the trust bundles once; True when one changed."""
-        return sum(bundle.reload() for bundle in self._trust.values()) > 0
+        files = [bundle for bundle in self._trust.values() if isinstance(bundle, TrustBundleFile)]
+        return sum(bundle.reload() for bundle in files) > 0
 
     def verify(self, request: Request) -> Workload | Deny | None:
         """The calling workload, a refusal, or None when no identity was presented at all.
@@ -97,6 +120,35 @@ class WorkloadVerifier:
         if request.principal and request.principal != known.workload.id:  # 4
             return deny("workload.ambiguous", "principal and certificate differ")
         return self._validity(known) or self._agreement(known, header) or known.workload  # 5, 6, 7
+
+    def own(self, request: Request) -> Workload | Deny:
+        """The server's own workload: for a request that our own service sends through a local listener.
+
+        1. nobody else is there: Envoy reports no peer, and no header speaks of one
+        2. our identity is there, trusted and valid now; it is named and registered like any caller's
+        3. our workload has not been revoked
+        """
+        if request.certificate or request.principal:  # 1
+            return deny("workload.ambiguous", "a peer's identity came through a local listener")
+        if self._settings.xfcc == "last" and XFCC in request.headers:  # 1
+            return deny("transport.xfcc_mismatch", "the header came without a peer")
+        leaf = None if self._own is None else self._own.leaf
+        if leaf is None:  # 2
+            return deny("engine.identity_unavailable", "no identity has been had yet")
+        known = self._own_facts(leaf)
+        answer = known if isinstance(known, Deny) else self._validity(known) or known.workload  # 2, 3
+        if isinstance(answer, Deny) and answer.code in _OUR_FAULT:
+            return deny("engine.identity_unavailable", answer.code)
+        return answer
+
+    def _own_facts(self, leaf: x509_svid.Leaf) -> _Known | Deny:
+        if self._own_known is not None and self._own_known[0] is leaf:
+            known = self._own_known[1]
+            if not isinstance(known, Deny) and known.trust_revision == self._revision(known.workload):
+                return known
+        known = self._judge(leaf)
+        self._own_known = (leaf, known)
+        return known
 
     def _validity(self, known: _Known) -> Deny | None:
         now = self._clock.now()
@@ -149,6 +201,9 @@ class WorkloadVerifier:
         leaf = x509_svid.parse(request.certificate)
         if isinstance(leaf, Deny):
             return leaf
+        return self._judge(leaf)
+
+    def _judge(self, leaf: x509_svid.Leaf) -> _Known | Deny:
         if leaf.profile_problem and self._settings.require_svid_profile:
             return deny("transport.certificate_profile", leaf.profile_problem)
         workload = self._identify(leaf.uri, leaf)
@@ -202,6 +257,9 @@ class WorkloadVerifier:
             tenant=parts.get("tenant", ""),
             certificate_sha256="" if leaf is None else leaf.x5t,
             expires_at=0.0 if leaf is None else leaf.not_after,
+            # Only what an authority says whose signature we check ourselves: without a trust bundle here, a leaf that
+            # an over-trusting Envoy let in could name any certificate as its predecessor.
+            predecessors=leaf.predecessors if leaf is not None and parsed.trust_domain in self._trust else (),
         )
 
 

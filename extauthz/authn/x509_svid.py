@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from extauthz.keys import successor
 from extauthz.model import Deny, deny
 
 MAX_ENCODED: Final = 32 * 1024
@@ -49,6 +50,9 @@ class Leaf:
     hash: str
     """The same in lower-case hex, as XFCC writes it."""
     profile_problem: str
+    predecessors: tuple[str, ...] = ()
+    """`x5t#S256` of the certificates that this one says it has replaced. Anybody can write that into a certificate:
+    believe it only of one whose chain has been verified."""
 
 
 def parse(encoded: str) -> Leaf | Deny:
@@ -67,12 +71,13 @@ def parse(encoded: str) -> Leaf | Deny:
         with warnings.catch_warnings():
             # What the library only warns of (a serial number that RFC 5280 forbids) is refused already.
             warnings.simplefilter("error", CryptographyDeprecationWarning)
-            return _facts(x509.load_pem_x509_certificate(pem))
+            return facts(x509.load_pem_x509_certificate(pem))
     except (*_X509_ERRORS, CryptographyDeprecationWarning) as error:
         return deny("transport.certificate_malformed", type(error).__name__)
 
 
-def _facts(certificate: x509.Certificate) -> Leaf | Deny:
+def facts(certificate: x509.Certificate) -> Leaf | Deny:
+    """As `parse`, of a certificate that has been read. Raises what `cryptography` raises on hostile ones."""
     names = _extension(certificate, x509.SubjectAlternativeName)
     uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names else []
     if len(uris) != 1:
@@ -86,6 +91,7 @@ def _facts(certificate: x509.Certificate) -> Leaf | Deny:
         x5t=base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         hash=digest.hex(),
         profile_problem=_profile_problem(certificate),
+        predecessors=successor.read(certificate).thumbprints,
     )
 
 

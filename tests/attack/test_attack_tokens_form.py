@@ -156,7 +156,7 @@ def deep(levels: int) -> bytes:
         pytest.param(HONEST.token(pad="x" * 8192), "token.too_large", id="A11-token-8KiB"),
         pytest.param("x" * 8193, "token.too_large", id="A11-garbage-8KiB"),
         pytest.param(HONEST.sign(HONEST.header(pad="x" * 1024)), "token.too_large", id="A11-header"),
-        pytest.param(HONEST.sign(claims=deep(8)), "token.malformed", id="A11-depth"),
+        pytest.param(HONEST.sign(claims=deep(12)), "token.malformed", id="A11-depth"),
         pytest.param(HONEST.sign(claims=deep(1500)), "token.malformed", id="A11-depth-recursion"),
         pytest.param(HONEST.token(**{f"c{n}": 1 for n in range(64)}), "token.malformed", id="A11-claims"),
         pytest.param(HONEST.token(x=[1] * 600), "token.malformed", id="A11-values"),

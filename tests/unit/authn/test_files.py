@@ -7,7 +7,7 @@ import pytest
 
 from extauthz.authn.files import MAX_BYTES, WatchedFile, watch
 from extauthz.authn.settings import WorkloadSettings
-from extauthz.authn.trust import TrustBundle
+from extauthz.authn.trust import TrustBundleFile
 from extauthz.errors import ConfigError
 from tests.support.certs import TestCa
 
@@ -64,7 +64,7 @@ def test_trust_bundle_keeps_what_it_has(tmp_path: Path) -> None:
     authority = TestCa()
     path = tmp_path / "ca.pem"
     path.write_text(authority.pem)
-    bundle = TrustBundle(path)
+    bundle = TrustBundleFile(path)
     assert not bundle.reload()
     for broken in ("", "junk", authority.pem[:-60]):
         path.write_text(broken)
@@ -83,7 +83,7 @@ def test_a_trust_bundle_must_be_usable_at_start(content: str | None, tmp_path: P
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
     with pytest.raises(ConfigError, match=r"ca\.pem"):
-        TrustBundle(tmp_path / "ca.pem")
+        TrustBundleFile(tmp_path / "ca.pem")
 
 
 @pytest.mark.parametrize(
