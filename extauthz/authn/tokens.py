@@ -1,8 +1,7 @@
 """Access tokens: from a string to a subject, once, and from a cache after that.
 
-The cache holds what does not change while a token lives: its signature, form, audience, scopes, purpose. It is keyed
-by SHA-256 of the token and the route's rule, and an entry lives as long as the very key set that verified it. Time,
-binding and revocation are asked on every hit, so a hit never says more than a fresh verification would.
+The cache is keyed by SHA-256 of the token and the route's rule, and an entry lives as long as the very key set that
+verified it. What can change while a token lives is asked on every hit (`held.judge`).
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extauthz.authn import binding, jose
-from extauthz.authn.claims import Accepted, accept
+from extauthz.authn import jose
+from extauthz.authn.claims import accept
+from extauthz.authn.held import EXPIRED, Held, Verified, judge
 from extauthz.authn.settings import VerifierSettings
 from extauthz.errors import ConfigError, ConfigProblem
 from extauthz.lru import SegmentedLru
-from extauthz.model import Deny, Subject, Workload, deny
+from extauthz.model import Deny, Workload, deny
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,32 +29,17 @@ if TYPE_CHECKING:
     from extauthz.authn.settings import IssuerSettings, TokenRule
     from extauthz.clock import Clock
 
-_EXPIRED: Final = deny("token.expired")
-_EARLY: Final = deny("token.not_yet_valid")
-_REVOKED: Final = deny("token.revoked")
+__all__ = ["TokenVerifier", "Verified"]
+
 _FORGED: Final = deny("token.signature")
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """`upstream_seconds`: how long this Check waited for the issuer's keys."""
-
-    subject: Subject
-    cached: bool
-    upstream_seconds: float = 0.0
-
-
 @dataclass(slots=True, eq=False)
-class _Good:
-    """A verified token. `hit` is handed out as it is, so that a hit allocates nothing."""
+class _Good(Held):
+    """A verified token, with what verified it."""
 
-    hit: Verified
     source: KeySource
     keys: KeySet
-    accepted: Accepted
-    digest: str
-    kid: str
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +90,9 @@ class TokenVerifier:
         """What is known of this token under this rule, without suspending; None: ask `verify`.
 
         1. the entry was made under the issuer's keys that are in force now
-        2. the token is valid now
-        3. nothing has been revoked since (looked up again whenever the revocation epoch has moved)
-        4. the peer holds the certificate that the token is bound to
+        2. time, revocation, binding and sign-in are asked again (`held.judge`)
         """
-        return self._known(_digest(token) + rule.fingerprint, rule, workload)
+        return self._known(digest(token) + rule.fingerprint, rule, workload)
 
     def _known(self, key: bytes, rule: TokenRule, workload: Workload | None) -> Verified | Deny | None:
         good = self._good.get(key)
@@ -118,16 +101,10 @@ class TokenVerifier:
         if good.source.current() is not good.keys:  # 1
             self._good.discard(key)
             return None
-        now = self._clock.now()
-        accepted = good.accepted
-        if now >= accepted.expires:  # 2
+        refused = judge(good, rule, workload, self._clock.now(), self._revocations)  # 2
+        if refused is EXPIRED:
             self._good.discard(key)
-            return _EXPIRED
-        if now < accepted.not_before:  # 2
-            return _EARLY
-        if good.epoch != self._revocations.epoch and self._revoked(good):  # 3
-            return _REVOKED
-        return binding.check(accepted.bound_to, workload, rule.binding) or good.hit  # 4
+        return refused or good.hit
 
     async def verify(  # noqa: PLR0911 - one return a refusal, numbered
         self, token: str, rule: TokenRule, workload: Workload | None
@@ -141,11 +118,10 @@ class TokenVerifier:
         5. the key comes from this issuer's set alone; an unknown kid may cause one refresh, behind its cool-down
         6. the signature is right: from here on the claims are the issuer's words
         7. claims: time, subject, audience, scopes, purpose (`claims.accept`)
-        8. neither the token, its subject nor its key has been revoked
-        9. the peer holds the certificate that the token is bound to
+        8. what is asked on every use: revocation, binding, sign-in (`held.judge`)
         """
-        digest = _digest(token)
-        known = self._known(digest + rule.fingerprint, rule, workload)  # 1
+        hashed = digest(token)
+        known = self._known(hashed + rule.fingerprint, rule, workload)  # 1
         if known is not None:
             return known
         unverified = jose.parse(token)  # 2
@@ -166,7 +142,7 @@ class TokenVerifier:
             waited = self._clock.monotonic() - started
         if isinstance(found, Deny):
             return found
-        return await self._judge(_Case(digest, rule, issuer, source, unverified, *found, waited), workload)
+        return await self._judge(_Case(hashed, rule, issuer, source, unverified, *found, waited), workload)
 
     async def _judge(self, case: _Case, workload: Workload | None) -> Verified | Deny:
         cache_key = case.digest + case.rule.fingerprint
@@ -175,24 +151,25 @@ class TokenVerifier:
             self._forged.put(cache_key, _Forged(case.source, case.keys, until))
             return _FORGED
         token, header = case.unverified, case.unverified.header
-        digest = case.digest.hex()
-        accepted = accept(token.claims, header.typ, case.issuer, case.rule, self._clock.now(), digest)  # 7
+        now = self._clock.now()
+        hashed = case.digest.hex()
+        accepted = accept(token.claims, header.typ, case.issuer, case.rule, now, hashed)  # 7
         if isinstance(accepted, Deny):
             return accepted
         good = _Good(
-            hit=Verified(accepted.subject, cached=True),
-            source=case.source,
-            keys=case.keys,
+            hit=Verified(accepted.subject, cached=True, accepted=accepted),
             accepted=accepted,
-            digest=digest,
+            digest=hashed,
             kid=header.kid or "",
             epoch=-1,
+            source=case.source,
+            keys=case.keys,
         )
-        if self._revoked(good):  # 8
-            return _REVOKED
-        self._good.put(cache_key, good)
-        refused = binding.check(accepted.bound_to, workload, case.rule.binding)  # 9
-        return refused or Verified(accepted.subject, cached=False, upstream_seconds=case.waited)
+        refused = judge(good, case.rule, workload, now, self._revocations)  # 8
+        if good.epoch >= 0:  # not revoked: the rest is asked again on each hit
+            self._good.put(cache_key, good)
+        fresh = Verified(accepted.subject, cached=False, accepted=accepted, upstream_seconds=case.waited)
+        return refused or fresh
 
     async def _signed(self, case: _Case) -> bool:
         token = case.unverified
@@ -208,21 +185,6 @@ class TokenVerifier:
         if found is not None:
             return found
         return deny("token.keys_unavailable" if source.current() is None else "token.key_unknown")
-
-    def _revoked(self, good: _Good) -> bool:
-        """Asks the snapshot and notes the epoch, which is read first: a change in between is asked again."""
-        epoch = self._revocations.epoch
-        subject = good.hit.subject
-        if self._revocations.token(
-            digest=good.digest,
-            jti=subject.token_id,
-            sub=subject.id,
-            kid=good.kid,
-            issued_at=good.accepted.issued_at,
-        ):
-            return True
-        good.epoch = epoch
-        return False
 
     def _known_forgery(self, key: bytes) -> Deny | None:
         forged = self._forged.get(key)
@@ -248,7 +210,8 @@ class _Case:
     waited: float
 
 
-def _digest(token: str) -> bytes:
+def digest(token: str) -> bytes:
+    """SHA-256 of a token."""
     # Tokens that are not ASCII never verify, so that two of them may share a digest does no harm.
     return hashlib.sha256(token.encode("ascii", "replace")).digest()
 
