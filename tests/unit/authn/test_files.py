@@ -69,12 +69,12 @@ def test_trust_bundle_keeps_what_it_has(tmp_path: Path) -> None:
     for broken in ("", "junk", authority.pem[:-60]):
         path.write_text(broken)
         assert not bundle.reload()
-    assert bundle.revision == 0
+    assert bundle.revision == 1
     leaf = authority.leaf("spiffe://a/b").certificate
     assert bundle.trusted_until(leaf, leaf.not_valid_before_utc.timestamp()) == leaf.not_valid_after_utc.timestamp()
     path.write_text(TestCa("other").pem)
     assert bundle.reload()
-    assert bundle.revision == 1
+    assert bundle.revision == 2
     assert bundle.trusted_until(leaf, leaf.not_valid_before_utc.timestamp()) is None
 
 
