@@ -10,10 +10,12 @@ from pydantic import Field, PrivateAttr
 from extauthz.api.settings import ApiSettings
 from extauthz.attributes.settings import AttributesSettings
 from extauthz.authn.settings import IssuerSettings, RevocationSettings, VerifierSettings, WorkloadSettings
+from extauthz.authority.settings import AuthoritySettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.check.routes import RouteSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.outbound import OutboundSettings
 from extauthz.policy.settings import PolicySettings
 from extauthz.settings import Settings
+from extauthz.store.settings import StoreSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.telemetry.settings import TelemetrySettings
 from extauthz.transport.settings import ServerSettings
 
@@ -55,6 +57,10 @@ class Config(Settings):
     """Route policies. A request that no route covers is refused."""
     api: ApiSettings = ApiSettings()
     """The HTTP API on `server.http`, for other callers than Envoy; off unless configured."""
+    store: StoreSettings | None = None
+    """State of the authority that outlives a process or is shared by replicas; in memory when it is absent."""
+    authority: AuthoritySettings | None = None
+    """The issuer of a trust domain, for `extauthz authority serve`; no other verb reads it."""
 
     _origin: Origin = PrivateAttr(default=Origin())
 

@@ -146,6 +146,8 @@ def _default(schema: Schema, field: FieldInfo) -> str:
         value = field.get_default(call_default_factory=True, validated_data={})
     if value is None or value in ("", [], {}) or (isinstance(value, dict) and "$ref" in json.dumps(schema)):
         return "–"
+    if isinstance(value, BaseModel):
+        return "–"  # a block's own section tells its defaults
     return f"`{_cell(value if isinstance(value, str) else json.dumps(value))}`"
 
 

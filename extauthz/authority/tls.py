@@ -1,0 +1,78 @@
+"""TLS of the authority's listener: its own certificate and whom it believes change under a running server.
+
+Each handshake takes the newest context, so a rotated trust bundle or certificate needs no restart and no new socket.
+A context is never changed once it has served: it is replaced as a whole.
+
+1. TLS 1.3 alone; a client certificate is optional here and required by the endpoint.
+2. No session is resumed: a resumed one would bring a client certificate that nobody verified again. (In TLS 1.2
+   sessions are resumed by their id, and Python cannot switch that off.)
+3. The private key reaches OpenSSL through a file only because Python has no other way: encrypted, with a password that
+   exists in memory alone, readable by us only, and gone as soon as it has been read.
+4. Only ALPN `http/1.1`: nothing else is spoken.
+
+What a handshake proved is judged again on each request (`peer`): connections outlive trust.
+"""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+import tempfile
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from extauthz.errors import ExtauthzError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
+
+    from extauthz.keys.signer import PrivateKey
+
+
+class ListenerTls:
+    """`context` is what the listener is opened with; `renew` sets what handshakes use from then on.
+
+    `anchors` are the CA certificates that sign client certificates; none of them has to be self-signed.
+    """
+
+    def __init__(self, chain: bytes, key: PrivateKey, anchors: Sequence[x509.Certificate]) -> None:
+        self._newest = _context(chain, key, anchors)
+        self.context = _context(chain, key, anchors)
+        self.context.sni_callback = self._newest_for
+
+    def renew(self, chain: bytes, key: PrivateKey, anchors: Sequence[x509.Certificate]) -> None:
+        """`chain` is PEM, leaf first. Blocks for a few milliseconds. Raises ExtauthzError; nothing has changed then."""
+        self._newest = _context(chain, key, anchors)
+
+    def _newest_for(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """OpenSSL calls this in each handshake, also when the client names no server."""
+        connection.context = self._newest
+
+
+def _context(chain: bytes, key: PrivateKey, anchors: Sequence[x509.Certificate]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3  # 1
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    context.num_tickets = 0  # 2
+    context.set_alpn_protocols(["http/1.1"])  # 4
+    try:
+        if anchors:
+            pem = b"".join(one.public_bytes(Encoding.PEM) for one in anchors)
+            context.load_verify_locations(cadata=pem.decode("ascii"))
+        _load(context, chain, key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ExtauthzError(f"the listener's certificate cannot be used: {type(error).__name__}") from None
+    return context
+
+
+def _load(context: ssl.SSLContext, chain: bytes, key: PrivateKey) -> None:
+    password = secrets.token_bytes(32).hex().encode()  # 3
+    sealed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+    with tempfile.NamedTemporaryFile(prefix="extauthz-", suffix=".pem") as file:  # 0600
+        file.write(chain + b"\n" + sealed)
+        file.flush()
+        context.load_cert_chain(file.name, password=password)
