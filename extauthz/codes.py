@@ -37,6 +37,8 @@ _OTHER_STATUS: Final = {
     "transport.binding_mismatch": HTTPStatus.UNAUTHORIZED,  # RFC 8705 section 3
     "transport.binding_missing": HTTPStatus.UNAUTHORIZED,
     "token.scope": HTTPStatus.FORBIDDEN,  # RFC 6750 section 3.1
+    "token.api_key_route": HTTPStatus.FORBIDDEN,
+    "token.rate_limited": HTTPStatus.TOO_MANY_REQUESTS,  # RFC 6585 section 4
     "token.exchange_refused": HTTPStatus.FORBIDDEN,  # the credential is good; what it was to be exchanged for is not
 }
 """Codes whose status a standard sets apart from their layer's."""
@@ -114,6 +116,9 @@ CODES: Final = _catalogue(
     ("token.audience", "The token is for another audience.", "Ask for a token for this service."),
     ("token.purpose", "The token is for another purpose.", "Ask for a token for this purpose."),
     ("token.scope", "The token lacks a scope that the route needs.", "Ask for the scope."),
+    ("token.api_key_unknown", "The API key is not known.", "Send the key as it was given out."),
+    ("token.api_key_route", "The API key is not for this route.", "Use a key that names the route."),
+    ("token.rate_limited", "The API key has been used too often.", "Retry later."),
     ("token.revoked", "The token has been revoked.", "Sign in again."),
     ("token.inactive", "The issuer says that the token is not active.", "Ask for a new token."),
     ("token.step_up", "The sign-in is too weak or too long ago.", "Sign in again as the challenge says."),
