@@ -16,6 +16,8 @@ import re
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
+from http import HTTPStatus
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -38,7 +40,7 @@ RETRY_AFTER: Final = "1"
 """Seconds after which a caller may ask again when we could not decide."""
 
 # google.rpc.Code
-_INVALID_ARGUMENT, _PERMISSION_DENIED, _UNAVAILABLE, _UNAUTHENTICATED = 3, 7, 14, 16
+_INVALID_ARGUMENT, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, _UNAVAILABLE, _UNAUTHENTICATED = 3, 7, 8, 14, 16
 GRPC_STATUS: Final = {
     Layer.REQUEST: _INVALID_ARGUMENT,
     Layer.WORKLOAD: _PERMISSION_DENIED,
@@ -48,6 +50,12 @@ GRPC_STATUS: Final = {
     Layer.ATTRIBUTE: _PERMISSION_DENIED,
     Layer.ENGINE: _UNAVAILABLE,
 }
+_OTHER_GRPC_STATUS: Final = {
+    "token.api_key_route": _PERMISSION_DENIED,
+    "token.rate_limited": _RESOURCE_EXHAUSTED,
+}
+_NO_BEARER: Final = frozenset({"token.api_key_unknown", "token.api_key_route", "token.rate_limited"})
+"""About API keys, for which no authentication scheme is registered."""
 _NO_CREDENTIAL: Final = frozenset({"token.missing", "token.scheme"})
 _BINDING: Final = frozenset({"transport.binding_mismatch", "transport.binding_missing"})
 _GRPC_MESSAGE: Final = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}~"
@@ -108,6 +116,8 @@ def deny(
             told["message"] = message
         body = orjson.dumps({**told, "decision_id": decision_id}).decode()
         denied = _denied(decision.code, decision.layer, message, grpc=False)
+    if decision.status == HTTPStatus.TOO_MANY_REQUESTS:
+        denied += _header("retry-after", str(max(1, ceil(decision.ttl or 0))))
     denied += _header(DECISION_ID, decision_id) + _field(b"\x1a", body.encode())
     return (
         _denied_status(decision.code, decision.layer) + _field(_DENIED, denied) + _field(_METADATA, _metadata(metadata))
@@ -118,6 +128,10 @@ def _grpc_text(code: str, message: str, decision_id: str, detail: str) -> str:
     if detail == "none":
         return f"decision {decision_id}"
     return f"{code}: {message} (decision {decision_id})" if message else f"{code} (decision {decision_id})"
+
+
+def _grpc_status(code: str, layer: Layer) -> int:
+    return _OTHER_GRPC_STATUS.get(code, GRPC_STATUS[layer])
 
 
 # The parts that come back from Check to Check are built once. A cached part holds no more than an answer does.
@@ -142,7 +156,7 @@ def _ok_headers(
 
 @lru_cache(maxsize=1024)
 def _denied_status(code: str, layer: Layer) -> bytes:
-    return CheckResponse(status={"code": GRPC_STATUS[layer], "message": _utf8(code)}).SerializeToString()  # type: ignore[no-any-return]  # upb bytes
+    return CheckResponse(status={"code": _grpc_status(code, layer), "message": _utf8(code)}).SerializeToString()  # type: ignore[no-any-return]  # upb bytes
 
 
 @lru_cache(maxsize=1024)
@@ -154,7 +168,7 @@ def _denied(code: str, layer: Layer, message: str, *, grpc: bool) -> bytes:
     if layer is Layer.ENGINE:
         headers["retry-after"] = RETRY_AFTER
     if grpc:
-        headers |= {"content-type": "application/grpc", "grpc-status": str(GRPC_STATUS[layer])}
+        headers |= {"content-type": "application/grpc", "grpc-status": str(_grpc_status(code, layer))}
     denied = CheckResponse().denied_response
     denied.status.code = 200 if grpc else http_status(code)
     for name, value in headers.items():
@@ -219,7 +233,7 @@ def _challenge(code: str, layer: Layer, message: str) -> str:
     """The value of `www-authenticate`; empty when the credential is not what is wrong (RFC 6750 section 3.1)."""
     if code in _NO_CREDENTIAL:
         return f'Bearer realm="{REALM}"'
-    if layer is not Layer.TOKEN and code not in _BINDING:
+    if (layer is not Layer.TOKEN and code not in _BINDING) or code in _NO_BEARER:
         return ""
     error = "insufficient_scope" if code == "token.scope" else "invalid_token"
     challenge = f'Bearer realm="{REALM}", error="{error}"'

@@ -64,7 +64,8 @@ def test_metadata_that_is_no_json_or_too_deep_is_dropped():
 def test_a_denial_has_the_status_of_its_layer_and_says_which(code):
     decision = deny(code, "for operators only")
     answer = read_answer(respond.deny(decision, ID, parsed(), {"layer": decision.layer.value, "decision_id": ID}))
-    assert answer.code == respond.GRPC_STATUS[decision.layer]
+    others = {"token.api_key_route": 7, "token.rate_limited": 8}
+    assert answer.code == others.get(code, respond.GRPC_STATUS[decision.layer])
     assert answer.status == http_status(code)
     body = json.loads(answer.body)
     assert body == {
@@ -76,12 +77,20 @@ def test_a_denial_has_the_status_of_its_layer_and_says_which(code):
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-extauthz-decision-id"] == ID
-    assert ("retry-after" in answer.headers) == (decision.layer is Layer.ENGINE)
+    assert ("retry-after" in answer.headers) == (decision.layer is Layer.ENGINE or code == "token.rate_limited")
+    api_key = code in {"token.api_key_unknown", "token.api_key_route", "token.rate_limited"}
     assert ("www-authenticate" in answer.headers) == (
-        decision.layer is Layer.TOKEN or code.startswith("transport.binding_")
+        (decision.layer is Layer.TOKEN and not api_key) or code.startswith("transport.binding_")
     )
     assert answer.metadata == {"layer": decision.layer.value, "decision_id": ID}
     assert "operators" not in answer.body + str(answer.headers)
+
+
+@pytest.mark.parametrize(("ttl", "seconds"), [(None, "1"), (0.2, "1"), (17.5, "18")])
+def test_who_asks_too_often_learns_when_to_come_back(ttl, seconds):
+    decision = Deny((Reason("token.rate_limited"),), ttl=ttl)
+    answer = read_answer(respond.deny(decision, ID, parsed(), {}))
+    assert (answer.status, answer.headers["retry-after"]) == (429, seconds)
 
 
 @pytest.mark.parametrize(
