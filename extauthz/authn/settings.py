@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from extauthz.settings import Duration, Settings
+from extauthz.store.settings import RedisSettings  # noqa: TC001 - pydantic reads the annotation
 
 SPIFFE_NAME: Final = re.compile(r"[a-z0-9._-]{1,255}")
 """A trust domain name (SPIFFE-ID section 2.1)."""
@@ -57,6 +58,31 @@ PathTemplate = Annotated[str, AfterValidator(_template)]
 WorkloadPattern = Annotated[str, AfterValidator(_pattern)]
 TokenType = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_media_type)]
 ClaimName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class IdentitySettings(Settings):
+    """The server's own X.509-SVID and trust: from a SPIFFE Workload API, or from files that are read again."""
+
+    socket: Annotated[str, Field(pattern=r"^unix://(/[^/\x00]+)+$")] | None = None
+    """A SPIFFE Workload API: `unix:///run/extauthz/agent.sock`, or SPIRE's socket."""
+    certificate: Path | None = None
+    """PEM file: our certificate, then its intermediates."""
+    private_key: Path | None = None
+    """PEM file: its private key, unencrypted."""
+    trust_bundle: Path | None = None
+    """PEM file: the CA certificates of our own trust domain."""
+    wait: Duration = Field(default="5s", ge=0, le=60)  # type: ignore[assignment]  # parsed by the unit
+    """How long a start or a reload waits for the identity; after that the server runs and is not ready."""
+    overlap: Duration = Field(default="5m", ge=0, le=86400)  # type: ignore[assignment]  # parsed by the unit
+    """How long after a renewal our own calls still show the former certificate. At least as long as Envoy keeps a
+    connection open: the tokens that we exchange must fit the certificate that Envoy shows to the upstream."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        files = (self.certificate, self.private_key, self.trust_bundle)
+        if any(file is not None for file in files) == (self.socket is not None) or (any(files) and not all(files)):
+            raise ValueError("either `socket`, or all of `certificate`, `private_key` and `trust_bundle`")
+        return self
 
 
 class TrustDomainSettings(Settings):
@@ -293,13 +319,56 @@ class TokenRule(Settings):
         return hashlib.sha256(self.model_dump_json().encode()).digest()[:16]
 
 
+class RevocationFeedSettings(Settings):
+    """Revocations from the authority, by long polling."""
+
+    url: Annotated[str, Field(max_length=2048)]
+    """The authority's `/v1/revocations`."""
+    timeout: Duration = Field(default="5s", gt=0, le=30)  # type: ignore[assignment]  # parsed by the unit
+    """Longest time for one answer, beyond the time that the authority was asked to wait for news."""
+    unsafe_http: bool = False
+    """Allow plain http to other hosts than loopback. Whoever can change that traffic can hide revocations."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_url(self.url, unsafe_http=self.unsafe_http)
+        if urlsplit(self.url).query:
+            raise ValueError("the url has no query: it is added")
+        return self
+
+
 class RevocationSettings(Settings):
-    """What has been revoked before its time."""
+    """What has been revoked before its time: from a file, and from at most one of `feed` and `redis`."""
 
     file: Path | None = None
     """A JSON or YAML file with the lists `jti`, `sub`, `kid`, `workload` and `token`; read again when it changes."""
     interval: Duration = Field(default="2s", gt=0)  # type: ignore[assignment]  # parsed by the unit
     """How often the file is looked at."""
+    feed: RevocationFeedSettings | None = None
+    """The authority that tells of revocations."""
+    redis: RedisSettings | None = None
+    """The authority's own store, where it is a Redis: read directly, and told by it within a second."""
+    snapshot: Path | None = None
+    """A file that keeps what `feed` or `redis` told, for the next start; private to the server, and made by it."""
+    max_age: Duration = Field(default="60s", gt=0, le=3600)  # type: ignore[assignment]  # parsed by the unit
+    """When nothing was heard for longer, or the file has been broken for longer, routes with effects deny."""
+    max_entries: Annotated[int, Field(ge=100, le=1_000_000)] = 100_000
+    """Entries that are kept of `feed` or `redis`. With more in force, routes with effects deny."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.feed is not None and self.redis is not None:
+            raise ValueError("feed and redis exclude each other")
+        if self.snapshot is not None and not self.remote:
+            raise ValueError("a snapshot is of a feed or a redis: there is neither")
+        if self.file is not None and self.interval >= self.max_age:
+            raise ValueError("interval must be less than max_age")
+        return self
+
+    @property
+    def remote(self) -> bool:
+        """Whether revocations come from elsewhere than the file."""
+        return self.feed is not None or self.redis is not None
 
 
 class VerifierSettings(Settings):
