@@ -13,7 +13,6 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz import strict_yaml
@@ -21,22 +20,21 @@ from extauthz.check.compat import result as plugin_result
 from extauthz.config import Config, load_text
 from extauthz.errors import ConfigError, ConfigProblem, ExtauthzError
 from extauthz.generation import Candidate, Generation
-from extauthz.outbound import Outbound
-from extauthz.policy import bundle, loader, result
-from extauthz.policy.archive import Limits
-from extauthz.policy.bundle_keeper import BundleKeeper
-from extauthz.policy.bundle_sources import FileSource, HttpSource
+from extauthz.policy import bundle, result
+from extauthz.policy.opening import keeper_of, limits_of, read_files
 from extauthz.policy.ready import Preparation, Proof, ReadyPolicy
 from extauthz.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from extauthz.clock import Clock
+    from extauthz.policy.archive import Limits
     from extauthz.policy.bundle import PolicyBundle
+    from extauthz.policy.bundle_keeper import BundleKeeper
     from extauthz.policy.bundle_settings import BundleSettings
     from extauthz.policy.opa_process import OpaProcess
-    from extauthz.policy.settings import PolicySettings
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +168,7 @@ class SharedParts:
                 made = await self._live(made, supervised=supervised)
             if made.live is not None and supervised and settings.candidate is not None:
                 running = active.candidate if active else None
-                policy = await asyncio.to_thread(_files, settings.candidate.path, settings)
+                policy = await asyncio.to_thread(read_files, settings.candidate.path, settings)
                 made = replace(made, candidate=await self._preparation(config).ready(policy, running=running))
                 _require_defined(made.candidate, config, str(settings.candidate.path))
         except BaseException:
@@ -197,7 +195,7 @@ class SharedParts:
         settings, running = config.policy, self._active.live if self._active else None
         preparation = self._preparation(config, sidecar=settings.engine == "sidecar" and supervised)
         if keeper is None or settings.bundle is None:
-            policy = await asyncio.to_thread(_files, settings.path, settings)
+            policy = await asyncio.to_thread(read_files, settings.path, settings)
             made = replace(made, live=await preparation.ready(policy, running=running))
             _require_defined(made.live, config, str(self._config_file))
             return made
@@ -228,16 +226,8 @@ class SharedParts:
             active.keeper.trust(await asyncio.to_thread(bundle.trust_of, settings.bundle))
             return active.keeper
         trust = await asyncio.to_thread(bundle.trust_of, settings.bundle)
-        limits = _limits(settings)
-        source: FileSource | HttpSource
-        if settings.bundle.file is not None:
-            source = FileSource(settings.bundle.file, limits.packed)
-        else:
-            verify = await asyncio.to_thread(config.outbound.verify)
-            outbound = Outbound([settings.bundle.url], timeout=settings.bundle.timeout, verify=verify)
-            source = HttpSource(settings.bundle, limits.packed, outbound=outbound)
-        keep = Path(settings.bundle.keep) if settings.bundle.keep else None
-        return BundleKeeper(source, trust=trust, limits=limits, keep=keep)
+        verify = await asyncio.to_thread(config.outbound.verify)
+        return keeper_of(settings.bundle, limits_of(settings), trust, verify)
 
     def _preparation(self, config: Config, *, sidecar: bool | None = None) -> Preparation:
         wanted = config.policy.engine == "sidecar" if sidecar is None else sidecar
@@ -270,21 +260,7 @@ def _setting(*events: asyncio.Event) -> Callable[[], Awaitable[None]]:
 
 def _told(config: Config) -> tuple[BundleSettings | None, Limits, object]:
     """Everything that a keeper is made of."""
-    return config.policy.bundle, _limits(config.policy), config.outbound
-
-
-def _limits(settings: PolicySettings) -> Limits:
-    return Limits(settings.max_bytes, settings.max_bytes, settings.max_files)
-
-
-def _files(path: Path | None, settings: PolicySettings) -> loader.PolicyFiles:
-    """A directory, or a policy bundle file, which must be signed when the configuration names keys."""
-    if path is None:
-        raise ConfigError((ConfigProblem("", 0, "policy.path", "names no policy", "name a directory"),))
-    if path.is_file():
-        trust = bundle.trust_of(settings.bundle) if settings.bundle is not None else bundle.Trust()
-        return bundle.read_file(path, trust=replace(trust, required=False), limits=_limits(settings)).policy
-    return loader.load(path, max_bytes=settings.max_bytes, max_files=settings.max_files)
+    return config.policy.bundle, limits_of(config.policy), config.outbound
 
 
 def _read(file: Path) -> str:
