@@ -78,6 +78,8 @@ CODES: Final = _catalogue(
     ("request.header_malformed", "A security header is malformed.", "Correct the header."),
     ("request.query_malformed", "The query cannot be read as the policy needs it.", "Correct the query."),
     ("request.body_malformed", "The body cannot be read as its content type says.", "Correct the body."),
+    ("request.csr_malformed", "The certificate request cannot be read.", "Send one PKCS #10 request as PEM."),
+    ("request.csr_key", "No certificate is issued for this kind of key.", "Use P-256, P-384, Ed25519 or RSA of 2048."),
     ("request.body_truncated", "The body is cut and the policy needs all of it.", "Raise max_request_bytes in Envoy."),
     ("workload.missing", "The caller has no workload identity.", "Call through mTLS with an SVID."),
     ("workload.id_malformed", "The caller's SPIFFE ID is malformed.", "Reissue the certificate."),
