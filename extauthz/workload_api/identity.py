@@ -63,8 +63,9 @@ class Svid:
 
     @property
     def serial(self) -> str:
-        """The leaf's serial number, hex: what an operator compares."""
-        return f"{self.chain[0].serial_number:x}"
+        """The leaf's serial number in whole bytes, hex, as Envoy and OpenSSL write it."""
+        number = self.chain[0].serial_number
+        return number.to_bytes(max(1, (number.bit_length() + 7) // 8)).hex()
 
     def chain_pem(self) -> bytes:
         return to_pem(self.chain)

@@ -1,7 +1,7 @@
 """Identities for tests of the agent's side: a domain with a CA and a JWT key, its SVIDs, and a served socket."""
 
 import asyncio
-import time
+import itertools
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -9,8 +9,11 @@ import grpc
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from extauthz.clock import SystemClock
 from extauthz.workload_api.identity import Identity, TrustBundle, svid
 from tests.support.certs import TestCa
+
+_COUNT = itertools.count()
 
 
 @dataclass
@@ -26,15 +29,15 @@ class Domain:
         self.ca = self.new_ca()
 
     def new_ca(self):
-        now = time.time()
-        return TestCa(f"{self.name} {time.monotonic_ns()}", not_before=now - 3600, not_after=now + 36000)
+        now = SystemClock().now()
+        return TestCa(f"{self.name} {next(_COUNT)}", not_before=now - 3600, not_after=now + 36000)
 
     def rotate(self):
         self.old.append(self.ca)
         self.ca = self.new_ca()
 
     def svid(self, path="/app", life=3600.0, ca=None):
-        now = time.time()
+        now = SystemClock().now()
         leaf = (ca or self.ca).leaf(f"spiffe://{self.name}{path}", not_before=now - 60, not_after=now + life)
         return svid([leaf.certificate], leaf.key)
 
@@ -48,7 +51,7 @@ class Domain:
         return Identity(self.svid(path, **how), trust, sequence)
 
     def token(self, path="/app", audience=("db",), life=300, **claims):
-        now = int(time.time())
+        now = int(SystemClock().now())
         body = {"sub": f"spiffe://{self.name}{path}", "aud": list(audience), "iat": now, "exp": now + life, **claims}
         return jwt.encode(body, self.jwt_key, algorithm="ES256", headers={"kid": "k1"})
 
