@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from extauthz.ca.settings import CaSettings, SigningSettings
     from extauthz.ca.state import SetName, State
     from extauthz.ca.trust import Trust
-    from extauthz.ca.view import Active, View
+    from extauthz.ca.view import Active
     from extauthz.clock import Clock
     from extauthz.keys.provider import KeyProvider
     from extauthz.keys.signer import TokenSigner
@@ -129,9 +129,8 @@ class CertificateAuthority:
         names = Names(spec.spiffe_id, spec.dns_names)
         profile.check_names(names, self._trust_domain)
         before = await self._before(spec)
-        view = self._rotation.view
-        active = _active(view, "x509")
-        certificate = await asyncio.to_thread(self._sign, key, names, view, active, spec.ttl, before)
+        issuer, active = self._rotation.view.issuer, self._rotation.active("x509")
+        certificate = await asyncio.to_thread(self._sign, key, names, issuer, active, spec.ttl, before)
         return _issued(spec.spiffe_id, certificate, active.slot.kid)
 
     async def jwt_svid(self, spiffe_id: str, audience: Sequence[str], ttl: float | None = None) -> JwtSvid:
@@ -168,6 +167,8 @@ class CertificateAuthority:
 
     async def acknowledge(self, agent: str, sequence: int) -> None:
         """An agent is connected and has this sequence in force. One that was never given out counts as none."""
+        if sequence > self.trust().sequence:
+            await self._rotation.tick()  # another replica may have given it out
         await self.agents.record(agent, sequence if 0 <= sequence <= self.trust().sequence else 0)
 
     async def rotate(self, name: SetName, *, compromised: bool = False) -> Rotated:
@@ -185,14 +186,26 @@ class CertificateAuthority:
         """Predecessors, only where the same workload renews: another name may not inherit its tokens."""
         if spec.replaces is None or _uri(spec.replaces) != spec.spiffe_id:
             return ()
-        return await predecessors(self._store, spec.replaces, self._clock.now(), self._signing.longest_token)
+        return await predecessors(
+            self._store,
+            spec.replaces,
+            self._rotation.view.authorities,
+            now=self._clock.now(),
+            longest=self._signing.longest_token,
+        )
 
     def _sign(
-        self, key: PublicKey, names: Names, view: View, active: Active, ttl: float | None, before: tuple[bytes, ...]
+        self,
+        key: PublicKey,
+        names: Names,
+        issuer: Certificate,
+        active: Active,
+        ttl: float | None,
+        before: tuple[bytes, ...],
     ) -> Certificate:
         life = min(self._ca.svid_ttl if ttl is None else ttl, self._ca.max_svid_ttl, active.slot.longest)
         now = self._clock.now()
-        return profile.svid(key, names, view.issuer, active.key, now=now, ttl=life, predecessors=before)
+        return profile.svid(key, names, issuer, active.key, now=now, ttl=life, predecessors=before)
 
     async def _follow(self, seen: int) -> None:
         """Tick when another replica has changed something, and every `tick_every` seconds anyway."""
@@ -217,7 +230,7 @@ class _ActiveSigner:
 
     def sign(self, claims: Mapping[str, Any], *, typ: str) -> str:
         """Raises CaFault also for claims that would outlive their key's place in the JWKS."""
-        active = _active(self._rotation.view, "jwt")
+        active = self._rotation.active("jwt")
         expires = claims.get("exp")
         if type(expires) is not int or expires > self._clock.now() + active.slot.longest:
             raise CaFault("a token without an end, or with one after signing.longest_token")
@@ -225,13 +238,6 @@ class _ActiveSigner:
 
     def jwks(self) -> dict[str, Any]:
         return dict(self._rotation.view.jwks)
-
-
-def _active(view: View, name: SetName) -> Active:
-    active = view.active.get(name)
-    if active is None:
-        raise CaFault(f"the {name} key is in another process's memory: keys of kind memory serve one replica")
-    return active
 
 
 def _issued(spiffe_id: str, certificate: x509.Certificate, authority: str) -> Issued:
@@ -248,7 +254,11 @@ def _issued(spiffe_id: str, certificate: x509.Certificate, authority: str) -> Is
     )
 
 
-def _uri(certificate: x509.Certificate) -> str:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+def _uri(certificate: Certificate) -> str:
+    """The one URI SAN of a verified SVID; empty for anything else."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return ""
     found = names.get_values_for_type(x509.UniformResourceIdentifier)
     return found[0] if len(found) == 1 else ""

@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from extauthz.keys import successor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cryptography import x509
 
     from extauthz.store.store import Store
@@ -21,16 +24,24 @@ if TYPE_CHECKING:
 _TABLE: Final = "replaced-certificates"
 
 
-async def predecessors(store: Store, replaced: x509.Certificate, now: float, longest: float) -> tuple[bytes, ...]:
+async def predecessors(
+    store: Store, replaced: x509.Certificate, authorities: Iterable[x509.Certificate], *, now: float, longest: float
+) -> tuple[bytes, ...]:
     """What the successor of `replaced` names, newest first. `longest` in seconds. Raises StoreError.
 
-    `replaced` has authenticated this renewal: verified against our own trust bundle, with proof of its private key.
+    `replaced` has authenticated this renewal: verified against the trust bundle, with proof of its private key. What
+    it says of its own predecessors counts only when one of our `authorities` signed it: no other CA may say that.
     """
     digest = hashlib.sha256(replaced.public_bytes(Encoding.DER)).digest()
     await store.put(_TABLE, digest.hex(), b"", expires=now + longest)
-    earlier = [
-        name
-        for name in successor.read(replaced).digests
-        if name != digest and await store.get(_TABLE, name.hex()) is not None
-    ]
+    named = successor.read(replaced).digests if any(_issued(replaced, ca) for ca in authorities) else ()
+    earlier = [name for name in named if name != digest and await store.get(_TABLE, name.hex()) is not None]
     return (digest, *earlier)[: successor.MAX_PREDECESSORS]
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True

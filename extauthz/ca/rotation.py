@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from extauthz.ca.settings import CaSettings, SigningSettings
     from extauthz.ca.state import SetName
-    from extauthz.ca.view import View
+    from extauthz.ca.view import Active, View
     from extauthz.clock import Clock
     from extauthz.keys.provider import KeyProvider
     from extauthz.store.store import Store
@@ -104,12 +104,22 @@ class Rotation:
 
     @property
     def view(self) -> View:
-        """The newest state that this replica has seen. Raises CaFault before `start`, and when it is too old to use."""
+        """The newest state that this replica has seen, for readers: known keys serve on while the store is down.
+
+        Raises CaFault before `start`.
+        """
         if self._view is None:
             raise CaFault("the CA has not been started")
+        return self._view
+
+    def active(self, name: SetName) -> Active:
+        """The key that signs. Raises CaFault when this replica has none, or may have missed that it was replaced."""
+        active = self.view.active.get(name)
         if self._clock.monotonic() - self._confirmed > MAX_AGE:
             raise CaFault("the key state has not been confirmed with the store for too long")
-        return self._view
+        if active is None:
+            raise CaFault(f"the {name} key is in another process's memory: keys of kind memory serve one replica")
+        return active
 
     async def start(self) -> None:
         """Make the first keys, or take over those that are in the store; then one tick.
@@ -177,6 +187,8 @@ class Rotation:
         return state
 
     async def _advance(self, state: State, now: float) -> State:
+        if self._view is not None and len(self._view.active) < len(SETS):
+            return state  # keys of kind memory, and another process took over: it acts
         for name in SETS:
             slots, schedule = state.slots(name), self._schedules[name]
             if phases.due(slots, schedule, now):
@@ -270,7 +282,7 @@ class Rotation:
         if raw is None:
             if self._view is not None:
                 raise CaFault("the key state has vanished from the store")  # 1
-            return None, State()
+            return None, State(sequence=int(self._clock.now()))  # a store that was lost does not count from 1 again
         if raw != self._raw:
             if len(raw) > 2 * MAX_STATE:
                 raise CaFault("the key state in the store is too large")
@@ -279,7 +291,9 @@ class Rotation:
                 raise CaFault("the key state in the store is older than what was there before")  # 1
             await self._install(raw, state)
         self._confirmed = self._clock.monotonic()
-        return raw, self._view.state if self._view is not None else State()
+        if self._view is None:
+            raise AssertionError("a state was read and no view made")
+        return raw, self._view.state
 
     async def _install(self, raw: bytes, state: State) -> None:
         view = await asyncio.to_thread(self._opener.view, state)

@@ -79,20 +79,27 @@ def _x509_entry(authority: x509.Certificate) -> dict[str, Any]:
 
 
 def parse(document: bytes) -> Bundle:
-    """Raises CaFault, whose text quotes nothing of the document.
+    """The bytes of a bundle document. Raises CaFault, whose text quotes nothing of it."""
+    if len(document) > MAX_DOCUMENT:
+        raise CaFault("a trust bundle is too large")
+    root = parse_object(document, max_depth=_MAX_DEPTH, max_values=_MAX_VALUES)
+    if root is None:
+        raise CaFault("a trust bundle is not a JSON object")
+    return read(root)
 
-    1. bounded JSON object with a list `keys` of at most MAX_KEYS objects
+
+def read(root: Mapping[str, Any]) -> Bundle:
+    """A bundle document out of JSON that was read strictly and within bounds. Raises CaFault.
+
+    1. a list `keys` of at most MAX_KEYS objects
     2. `x509-svid`: exactly one certificate in `x5c`, a CA, its key the one that the entry spells out
     3. `jwt-svid`: a `kid` that is not used twice, and a public key that signatures can be verified with
     4. any other `use`, or none: ignored
     5. `spiffe_sequence` and `spiffe_refresh_hint`: whole numbers, where they are given
     """
-    if len(document) > MAX_DOCUMENT:  # 1
-        raise CaFault("a trust bundle is too large")
-    root = parse_object(document, max_depth=_MAX_DEPTH, max_values=_MAX_VALUES)
-    keys = root.get("keys") if root is not None else None
-    if root is None or not isinstance(keys, list) or len(keys) > MAX_KEYS:  # 1
-        raise CaFault("a trust bundle is not a JSON object with a list of keys")
+    keys = root.get("keys")
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS:  # 1
+        raise CaFault("a trust bundle has no list of keys, or too long a one")
     authorities: list[x509.Certificate] = []
     jwt_keys: dict[str, Mapping[str, Any]] = {}
     for entry in keys:

@@ -37,6 +37,8 @@ class View:
     """Without the sets whose key this process does not have."""
     issuer: x509.Certificate
     """The active CA's certificate."""
+    authorities: tuple[x509.Certificate, ...]
+    """Our own published CAs, without foreign anchors."""
     trust: trust.Trust
     jwks: Mapping[str, Any]
 
@@ -71,18 +73,19 @@ class Opener:
             if key is not None:
                 active[name] = Active(slot, key)
         self._forget({slot.kid for name in SETS for slot in state.slots(name) if slot.phase is not Phase.RETIRED})
-        current = phases.active(state.x509)
+        published = phases.published(state.x509)
+        own = tuple(x509.load_pem_x509_certificate(slot.public.encode()) for slot in published)
         jwks = [orjson.loads(slot.public) for slot in phases.published(state.jwt)]
         return View(
             state,
             active,
-            x509.load_pem_x509_certificate(current.public.encode() if current else b""),
-            self._trust(state, jwks),
+            next(ca for ca, slot in zip(own, published, strict=True) if slot.phase is Phase.ACTIVE),
+            own,
+            self._trust(state, own, jwks),
             {"keys": [{**jwk, "use": "sig"} for jwk in jwks]},
         )
 
-    def _trust(self, state: State, jwks: list[Mapping[str, Any]]) -> trust.Trust:
-        own = [x509.load_pem_x509_certificate(slot.public.encode()) for slot in phases.published(state.x509)]
+    def _trust(self, state: State, own: tuple[x509.Certificate, ...], jwks: list[Mapping[str, Any]]) -> trust.Trust:
         fallback = x509.load_pem_x509_certificates(state.anchors.encode()) if state.anchors else []
         bundle = trust.Bundle(trust.union(own, fallback), tuple(jwks), state.sequence, self._refresh_hint)
         federated = {domain: orjson.loads(document) for domain, document in sorted(state.federated.items())}
