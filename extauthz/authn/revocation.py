@@ -1,128 +1,143 @@
-"""What has been revoked before its time: a snapshot file, swapped atomically, with an epoch that grows on each change.
+"""What has been revoked before its time: the file's words and what was told to us, merged into one index.
 
-The file is JSON or YAML; every list may be absent:
-
-    jti: [one token's id]
-    sub: [a subject, all tokens] or {subject: unix seconds, tokens issued up to then}
-    kid: [a signing key's id]
-    workload: [a SPIFFE ID, or a certificate's x5t#S256]
-    token: [SHA-256 of a token in lower-case hex]
+Laws:
+1. The index in force never changes; it is swapped as a whole, and the epoch grows with each swap.
+2. Nothing is taken back: what was told stays revoked until its entry says that it may be forgotten, whatever a source
+   says later, and over a reload.
+3. Who does not know is not sure: `stale` is asked of the clock, so it also turns true when nobody is left to set it.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from extauthz.authn.files import WatchedFile, file_error
+from extauthz.authn.files import WatchedFile
+from extauthz.authn.revocation_file import read
+from extauthz.authn.revocation_index import FOREVER, Index, Learned, index_of
+from extauthz.clock import Clock, SystemClock
 from extauthz.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from extauthz.authn.settings import RevocationSettings
     from extauthz.model import Workload
+    from extauthz.store.revocations import Revocation
 
 log = logging.getLogger(__name__)
-_NAMES = frozenset({"jti", "sub", "kid", "workload", "token"})
-_FOREVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One state of the file. `sub` maps a subject to the last `iat` that is revoked."""
-
-    jti: frozenset[str] = frozenset()
-    sub: Mapping[str, float] = field(default_factory=dict)
-    kid: frozenset[str] = frozenset()
-    workload: frozenset[str] = frozenset()
-    token: frozenset[str] = frozenset()
 
 
 class Revocations:
-    """The snapshot in force. Raises ConfigError when made with a file that cannot be used.
+    """Raises ConfigError when made with a file that cannot be used.
 
     A file that breaks later changes nothing: what was revoked stays revoked, and `problem` says what is wrong.
+    `reload` may run in a thread, everything else runs in the event loop's.
     """
 
-    __slots__ = ("_file", "_snapshot", "epoch", "problem")
+    __slots__ = (
+        *("_clock", "_file", "_file_until", "_from_file", "_index", "_learned", "_lock", "_until"),
+        *("epoch", "heard_at", "problem", "sequence", "settings"),
+    )
 
-    def __init__(self, settings: RevocationSettings) -> None:
+    def __init__(self, settings: RevocationSettings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
         self._file = None if settings.file is None else WatchedFile(settings.file)
-        self._snapshot = Snapshot() if self._file is None else read(self._file.changed() or b"", self._file.path)
+        self._from_file = Index() if self._file is None else read(self._file.changed() or b"", self._file.path)
+        self._learned = Learned(settings.max_entries)
+        self._index = self._from_file
+        self._lock = Lock()
+        self._file_until = FOREVER if self._file is None else self._clock.monotonic() + settings.max_age
+        self._until = 0.0 if settings.remote else FOREVER
         self.epoch = 0
         self.problem = ""
+        self.sequence = 0
+        """The newest entry that was told to us."""
+        self.heard_at: float | None = None
+        """When everything up to then was known, in monotonic seconds; None: it never was."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether something may have been revoked, longer ago than `max_age`, that we do not know of."""
+        now = self._clock.monotonic()
+        return now >= self._until or now >= self._file_until
+
+    def token(
+        self, *, digest: str, jti: str, sub: str, kid: str, issued_at: float, ancestors: tuple[str, ...] = ()
+    ) -> bool:
+        """Whether a verified token is revoked. `digest` is lower-case hex; `issued_at` 0 counts as always revoked.
+
+        `ancestors`: ids of the tokens that it was derived from; `sha256:<digest>` of one that had none.
+        """
+        return self._index.token(digest=digest, jti=jti, sub=sub, kid=kid, issued_at=issued_at, ancestors=ancestors)
+
+    def workload(self, workload: Workload) -> bool:
+        revoked = self._index.workload
+        return bool(revoked) and (workload.id in revoked or workload.certificate_sha256 in revoked)
 
     def reload(self) -> bool:
+        """Looks at the file once; whether something changed."""
         if self._file is None:
             return False
         try:
             content = self._file.changed()
-            if content is None:
-                return False
-            snapshot = read(content, self._file.path)
+            fresh = None if content is None else read(content, self._file.path)
         except ConfigError as error:
             self.problem = str(error)
             log.error("revocations kept as they were: %s", error)  # noqa: TRY400 - the message says all
             return False
-        # Snapshot first: who sees the new epoch sees the new snapshot.
-        self._snapshot = snapshot
-        self.epoch += 1
+        if fresh is None and self.problem:
+            return False  # unchanged, and so as broken as it was
         self.problem = ""
+        self._file_until = self._clock.monotonic() + self.settings.max_age
+        if fresh is None:
+            return False
+        with self._lock:
+            self._from_file = fresh
+            self._swap(fresh | self._learned.index())
         return True
 
-    def token(self, *, digest: str, jti: str, sub: str, kid: str, issued_at: float) -> bool:
-        """Whether a verified token is revoked. `digest` is lower-case hex; `issued_at` 0 counts as always revoked."""
-        snapshot = self._snapshot
-        return (
-            jti in snapshot.jti
-            or kid in snapshot.kid
-            or digest in snapshot.token
-            or (sub in snapshot.sub and issued_at <= snapshot.sub[sub])
-        )
+    def learn(self, entries: Iterable[Revocation]) -> bool:
+        """Adds what was told; False, and stale at once, when there was no room for all of it."""
+        with self._lock:
+            new, all_fit = self._learned.add(entries, self._clock.now())
+            if new:
+                self._swap(self._index | index_of(new))
+        if not all_fit:
+            self._until = 0.0
+        return all_fit
 
-    def workload(self, workload: Workload) -> bool:
-        revoked = self._snapshot.workload
-        return bool(revoked) and (workload.id in revoked or workload.certificate_sha256 in revoked)
+    def heard(self, sequence: int, age: float = 0.0) -> None:
+        """All that was revoked up to `age` seconds ago has been learned; `sequence` is the newest of it."""
+        self.sequence = sequence
+        self.heard_at = self._clock.monotonic() - age
+        self._until = self.heard_at + self.settings.max_age
 
+    def forget(self) -> None:
+        """Drops entries that may be forgotten."""
+        with self._lock:
+            if self._learned.forget(self._clock.now()):
+                self._swap(self._from_file | self._learned.index())
 
-def read(content: bytes, path: Path) -> Snapshot:
-    """Parse a snapshot file. Raises ConfigError."""
-    try:
-        # JSON is YAML; the C loader keeps a large list fast.
-        tree = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise file_error(path, "is neither JSON nor YAML", "write the lists jti, sub, kid, workload, token") from None
-    if tree is None:
-        tree = {}
-    if not isinstance(tree, dict) or not _NAMES.issuperset(tree):
-        raise file_error(path, "has other members than jti, sub, kid, workload, token", "remove them")
-    return Snapshot(
-        jti=_strings(tree, "jti", path),
-        sub=_subjects(tree.get("sub"), tree, path),
-        kid=_strings(tree, "kid", path),
-        workload=_strings(tree, "workload", path),
-        token=_strings(tree, "token", path),
-    )
+    def inherit(self, former: Revocations) -> None:
+        """Takes over what an earlier configuration's object was told; and how fresh that is, from the same source."""
+        all_fit = self.learn(former.learned())
+        mine, its = self.settings, former.settings
+        if all_fit and former.heard_at is not None and (mine.feed, mine.redis) == (its.feed, its.redis):
+            self.heard(former.sequence, self._clock.monotonic() - former.heard_at)
 
+    def learned(self) -> list[Revocation]:
+        """What was told, for a snapshot."""
+        return [entry for entries in self._learned for entry in entries]
 
-def _strings(tree: dict[str, Any], name: str, path: Path) -> frozenset[str]:
-    values = tree.get(name)
-    if values is None:
-        return frozenset()
-    if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
-        raise file_error(path, f"{name} is not a list of strings", "quote every entry")
-    return frozenset(values)
+    def numbers(self) -> dict[str, Any]:
+        """For metrics: `age` in seconds, None when nothing was heard yet or nobody tells us."""
+        age = None if self.heard_at is None else self._clock.monotonic() - self.heard_at
+        return {"sequence": self.sequence, "entries": self._learned.counts(), "age": age, "stale": self.stale}
 
-
-def _subjects(values: Any, tree: dict[str, Any], path: Path) -> dict[str, float]:
-    if not isinstance(values, dict):
-        return dict.fromkeys(_strings(tree, "sub", path), _FOREVER)
-    # Neither true nor NaN: both would quietly revoke nothing.
-    if not all(isinstance(k, str) and k and type(v) in {int, float} and v >= 0 for k, v in values.items()):
-        raise file_error(path, "sub does not map subjects to unix seconds", "write a list, or subject: seconds")
-    return {subject: float(until) for subject, until in values.items()}
+    def _swap(self, index: Index) -> None:
+        # Index first: who sees the new epoch sees the new index.
+        self._index = index
+        self.epoch += 1

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from extauthz.authn.revocation import Revocations, read
+from extauthz.authn.revocation import Revocations
+from extauthz.authn.revocation_file import read
 from extauthz.authn.settings import RevocationSettings
 from extauthz.errors import ConfigError
 from extauthz.model import Workload
