@@ -1,1 +1,1 @@
-"""The security token service: exchange (RFC 8693), introspection (RFC 7662), revocation (RFC 7009), metadata (RFC 8414)."""
+"""The security token service: exchange (RFC 8693), introspection (7662), revocation (7009), metadata (8414)."""
