@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz import __version__
@@ -21,6 +22,7 @@ from extauthz.api.rollouts import Rollouts
 from extauthz.attributes.plan import build_plan
 from extauthz.attributes.registry import build_sources, outbound_urls
 from extauthz.authn import files as watched_files
+from extauthz.authn.bearer import BearerVerifier
 from extauthz.authn.keys import KeyStore
 from extauthz.authn.revocation import Revocations
 from extauthz.authn.spiffe import IdPatterns
@@ -30,6 +32,7 @@ from extauthz.authzen.evaluator import ROUTE as AUTHZEN_ROUTE
 from extauthz.authzen.evaluator import Evaluator
 from extauthz.check.compat import pipeline as compat
 from extauthz.check.compat import result as plugin_result
+from extauthz.check.credential import CredentialStage
 from extauthz.check.pipeline import Pipeline, Route
 from extauthz.check.policy_input import InputTemplate
 from extauthz.check.policy_stage import PolicyStage
@@ -86,7 +89,7 @@ class _Active:
     engine: Engine
     rollout: Rollout | None
     keys: KeyStore
-    tokens: TokenVerifier
+    tokens: BearerVerifier
     recorder: Recorder
     outbound: Outbound
     tasks: Tasks
@@ -207,13 +210,22 @@ class Application:
             ends = await asyncio.to_thread(certificate.not_after, config.server.tls.certificate)
             self._metrics.certificate("listener", ends)
         tasks = Tasks()
-        urls = [url for issuer in config.issuers for url in issuer.outbound_urls]
+        urls = [url for issuer in config.issuers for url in (*issuer.outbound_urls, *issuer.introspection_urls)]
         verify = await asyncio.to_thread(config.outbound.verify)
         outbound = Outbound([*urls, *outbound_urls(config.attributes)], verify=verify)
         revocations = Revocations(config.revocation)
         workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations)
         keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch)
-        tokens = TokenVerifier(config.issuers, keys, revocations, clock, config.verifier)
+        tokens = BearerVerifier.of(
+            config.issuers,
+            TokenVerifier(config.issuers, keys, revocations, clock, config.verifier),
+            revocations,
+            clock,
+            tasks,
+            send=outbound.send,
+            own=None,
+            asked=partial(self._metrics.upstream, "introspection"),
+        )
         sources = await asyncio.to_thread(
             build_sources, config.attributes, outbound=outbound, clock=clock, tasks=tasks, waited=self._waited
         )
@@ -236,7 +248,7 @@ class Application:
         pipeline = make(
             router=Router(routes),
             workloads=workloads,
-            tokens=tokens,
+            credentials=CredentialStage(tokens, None, clock, self._metrics),
             policy=policy,
             recorder=recorder,
             metrics=self._metrics,
@@ -326,7 +338,7 @@ class Application:
         routes: list[Route],
         policy: PolicyStage,
         recorder: Recorder,
-        tokens: TokenVerifier,
+        tokens: BearerVerifier,
         tickets: Tickets | None,
         rollout: Rollout | None,
     ) -> Api:

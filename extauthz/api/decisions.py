@@ -22,7 +22,7 @@ from extauthz.telemetry.tickets import ID, find_in_file
 if TYPE_CHECKING:
     from extauthz.api.messages import ApiRequest
     from extauthz.api.settings import DecisionsSettings
-    from extauthz.authn.tokens import TokenVerifier
+    from extauthz.authn.bearer import BearerTokens
     from extauthz.telemetry.tickets import Tickets
 
 DECISIONS: Final = "/decisions/"
@@ -31,7 +31,7 @@ DECISIONS: Final = "/decisions/"
 class Decisions:
     """`records`: where decision records go (`telemetry.records.output`)."""
 
-    def __init__(self, settings: DecisionsSettings, *, tokens: TokenVerifier, tickets: Tickets, records: str) -> None:
+    def __init__(self, settings: DecisionsSettings, *, tokens: BearerTokens, tickets: Tickets, records: str) -> None:
         self._gate = Gate(settings, tokens)
         self._tickets = tickets
         self._records = Path(records) if "/" in records else None

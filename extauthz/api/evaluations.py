@@ -23,7 +23,7 @@ from extauthz.model import Allow, Deny
 
 if TYPE_CHECKING:
     from extauthz.api.messages import ApiRequest
-    from extauthz.authn.tokens import TokenVerifier
+    from extauthz.authn.bearer import BearerTokens
     from extauthz.authzen.evaluator import Answer, Evaluator
     from extauthz.authzen.question import Question
     from extauthz.authzen.settings import AuthzenSettings
@@ -36,7 +36,7 @@ RETRY_AFTER: Final = "1"
 
 
 class Evaluations:
-    def __init__(self, settings: AuthzenSettings, *, tokens: TokenVerifier, evaluator: Evaluator, clock: Clock) -> None:
+    def __init__(self, settings: AuthzenSettings, *, tokens: BearerTokens, evaluator: Evaluator, clock: Clock) -> None:
         self._settings = settings
         self._gate = Gate(settings, tokens)
         self._evaluator = evaluator

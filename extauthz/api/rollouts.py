@@ -29,7 +29,7 @@ from extauthz.policy.rollout_state import Choice, Phase
 if TYPE_CHECKING:
     from extauthz.api.messages import ApiRequest
     from extauthz.authn.access import AccessSettings
-    from extauthz.authn.tokens import TokenVerifier
+    from extauthz.authn.bearer import BearerTokens
     from extauthz.clock import Clock
     from extauthz.policy.rollout import Rollout
 
@@ -43,7 +43,7 @@ class Rollouts:
     """`rollout` None: there is no candidate; `live` is the revision that answers then."""
 
     def __init__(
-        self, settings: AccessSettings, *, tokens: TokenVerifier, rollout: Rollout | None, live: str, clock: Clock
+        self, settings: AccessSettings, *, tokens: BearerTokens, rollout: Rollout | None, live: str, clock: Clock
     ) -> None:
         self._gate = Gate(settings, tokens)
         self._rollout = rollout

@@ -19,7 +19,7 @@ from extauthz.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from extauthz.authn.tokens import TokenVerifier
+    from extauthz.authn.bearer import BearerTokens
 
 LOCAL: Final = Subject("service", "local", "socket")
 """Whoever may open the Unix socket: the file's permissions are the credential."""
@@ -49,7 +49,7 @@ class Gate:
 
     __slots__ = ("_settings", "_tokens")
 
-    def __init__(self, settings: AccessSettings | None, tokens: TokenVerifier) -> None:
+    def __init__(self, settings: AccessSettings | None, tokens: BearerTokens) -> None:
         self._settings = settings
         self._tokens = tokens
 

@@ -76,6 +76,7 @@ def _revoked(held: Held, revocations: Revocations) -> bool:
         sub=subject.id,
         kid=held.kid,
         issued_at=held.accepted.issued_at,
+        ancestors=subject.ancestors,
     ):
         return True
     held.epoch = epoch

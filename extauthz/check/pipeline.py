@@ -5,7 +5,7 @@
       1  wire         Envoy's words become ours, bounded
       2  route        Envoy's context_extensions, else host + method + path template
       3  workload     peer certificate, principal and XFCC, cross-checked; may it call this route?
-      4  token        the credential becomes a subject; its binding (`cnf`) is checked against the peer
+      4  credential   it becomes a subject (`credential`); its binding (`cnf`) is checked against the peer
       5  attributes   only the sources that the route names, in parallel, within the deadline
       6  policy       projection → decision cache → engine
       7  obligations  headers to set and to strip, metadata
@@ -17,14 +17,12 @@ A pipeline never changes: a reload builds another one and swaps it in.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.attributes.source import AttributeQuestion
-from extauthz.authn.extract import bearer
-from extauthz.authn.workload import subject_of
+from extauthz.authn import step_up
 from extauthz.check import respond, wire
 from extauthz.check.identity import upstream_headers
 from extauthz.errors import EngineFault
@@ -37,8 +35,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from extauthz.attributes.plan import AttributePlan
-    from extauthz.authn.tokens import TokenVerifier
     from extauthz.authn.workload import WorkloadVerifier
+    from extauthz.check.credential import CredentialStage
     from extauthz.check.policy_input import InputTemplate
     from extauthz.check.policy_stage import PolicyStage
     from extauthz.check.router import Router
@@ -85,7 +83,7 @@ class Pipeline:
         *,
         router: Router[Route],
         workloads: WorkloadVerifier,
-        tokens: TokenVerifier,
+        credentials: CredentialStage,
         policy: PolicyStage,
         recorder: Recorder,
         metrics: Metrics,
@@ -95,7 +93,7 @@ class Pipeline:
     ) -> None:
         self._router = router
         self._workloads = workloads
-        self._tokens = tokens
+        self._credentials = credentials
         self._policy = policy
         self._recorder = recorder
         self._metrics = metrics
@@ -159,8 +157,8 @@ class Pipeline:
         if isinstance(workload, Deny):
             return workload
         facts.workload = workload
-        # 4 token
-        subject = await self._credential(request, route, workload, deadline, trail)
+        # 4 credential
+        subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
         trail.mark(Stage.TOKEN)
         if isinstance(subject, Deny):
             return subject
@@ -209,29 +207,6 @@ class Pipeline:
             return workload
         return deny("workload.route_denied", f"route {route.settings.name}")
 
-    async def _credential(
-        self, request: Request, route: Route, workload: Workload | None, deadline: float, trail: Trail
-    ) -> Subject | Deny | None:
-        """Step 4. None only where the route asks for no credential."""
-        rule = route.settings.token
-        if rule is None:
-            return subject_of(workload) if workload is not None and route.settings.credential == "workload" else None
-        token = bearer(request)
-        if token is None:
-            return deny("token.missing")
-        if isinstance(token, Deny):
-            return token
-        verified = self._tokens.cached(token, rule, workload)
-        if verified is None:
-            async with asyncio.timeout(deadline - self._clock.monotonic()):
-                verified = await self._tokens.verify(token, rule, workload)
-        if isinstance(verified, Deny):
-            return verified
-        trail.token_cached = verified.cached
-        if verified.upstream_seconds:
-            self._metrics.upstream("jwks", verified.upstream_seconds)
-        return verified.subject
-
     def _reuse(self, route: Route, workload: Workload | None, subject: Subject | None) -> float:
         """Seconds for which the decision may be reused: no longer than anything that it was derived from."""
         ttl = route.settings.cache_ttl
@@ -261,8 +236,11 @@ class Pipeline:
         refused = decision if isinstance(decision, Deny) else _UNDECIDED
         metadata["layer"] = refused.layer.value
         metadata["code"] = refused.code
-        detail = "message" if route is None else route.settings.detail
-        return respond.deny(refused, trail.decision_id, request, metadata, detail)
+        detail, stronger = "message", ""
+        if route is not None:
+            detail = route.settings.detail
+            stronger = step_up.parameters(route.settings.token) if refused.code == step_up.CODE else ""
+        return respond.deny(refused, trail.decision_id, request, metadata, detail, stronger)
 
 
 def _metadata(facts: Facts, trail: Trail) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 1. Allow: our identity headers overwrite whatever the client sent under their names (the action is always spelt out:
    Envoy appends when it is not); every other name of ours, the fixed ones and any that the request carries, is removed.
 2. Deny: the HTTP status of the layer, a JSON body `{layer, code, message, decision_id}` and, for a token, the challenge
-   of RFC 6750. Nothing of `Reason.detail` leaves the server.
+   of RFC 6750 or, for a sign-in that is not enough, of RFC 9470. Nothing of `Reason.detail` leaves the server.
 3. A caller that speaks gRPC gets the gRPC status of the layer instead.
 4. Both carry dynamic metadata, for Envoy's access log.
 
@@ -58,6 +58,10 @@ _NO_BEARER: Final = frozenset({"token.api_key_unknown", "token.api_key_route", "
 """About API keys, for which no authentication scheme is registered."""
 _NO_CREDENTIAL: Final = frozenset({"token.missing", "token.scheme"})
 _BINDING: Final = frozenset({"transport.binding_mismatch", "transport.binding_missing"})
+_ERRORS: Final = {"token.scope": "insufficient_scope", "token.step_up": "insufficient_user_authentication"}
+"""Errors of RFC 6750 section 3.1 and RFC 9470 section 3; any other is `invalid_token`."""
+_OWN_NAMES: Final = (PREFIX, "txn-token")
+_OURS: Final = re.compile("extauthz|txn[-_]token")
 _GRPC_MESSAGE: Final = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}~"
 """What stands as it is in `grpc-message`: printable ASCII but the percent sign."""
 _NOT_QUOTABLE: Final = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
@@ -77,14 +81,15 @@ def allow(
     metadata: Mapping[str, Any],
     *,
     remove: tuple[str, ...] = (),
+    credential: tuple[str, str] | None = None,
 ) -> bytes:
     """Steps 1 and 4. `headers`: lower-case names and values to set, each name once.
 
-    `remove`: names to strip beside our own. `metadata`: JSON values.
+    `credential`: one more header, with a secret value; it is never kept. `remove`: names to strip beside our own. `metadata`: JSON values.
     """
     spoofed: tuple[str, ...] = ()
-    if "extauthz" in "\n".join(request.headers):
-        spoofed = tuple([name for name in request.headers if name.replace("_", "-").startswith(PREFIX)])
+    if _OURS.search("\n".join(request.headers)):
+        spoofed = tuple([name for name in request.headers if name.replace("_", "-").startswith(_OWN_NAMES)])
     lasting = []
     own = b""
     for pair in headers:
@@ -92,7 +97,10 @@ def allow(
             own = _header(*pair)
         else:
             lasting.append(pair)
-    ok = _ok_headers(tuple(lasting), remove, spoofed, bool(own)) + own
+    fresh = "" if credential is None else credential[0]
+    ok = _ok_headers(tuple(lasting), remove, spoofed, bool(own), fresh) + own
+    if credential is not None:
+        ok += _header(*credential)
     return _STATUS_OK + _field(_OK, ok) + _field(_METADATA, _metadata(metadata))
 
 
@@ -102,12 +110,16 @@ def deny(
     request: Request | None,
     metadata: Mapping[str, Any],
     detail: str = "message",
+    step_up: str = "",
 ) -> bytes:
-    """Steps 2-4. `request` is None when it could not be read. `detail`: what the caller learns (`RouteSettings`)."""
+    """Steps 2-4. `request` is None when it could not be read. `detail`: what the caller learns (`RouteSettings`).
+
+    `step_up`: what the challenge asks of the next sign-in (`authn.step_up.parameters`).
+    """
     message = _utf8(decision.message) if detail == "message" else ""
     if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):  # 3
         body = _grpc_text(decision.code, message, decision_id, detail)
-        denied = _denied(decision.code, decision.layer, message, grpc=True) + _header(
+        denied = _denied(decision.code, decision.layer, message, step_up, grpc=True) + _header(
             "grpc-message", quote(body, safe=_GRPC_MESSAGE)
         )
     else:
@@ -115,7 +127,7 @@ def deny(
         if detail == "message":
             told["message"] = message
         body = orjson.dumps({**told, "decision_id": decision_id}).decode()
-        denied = _denied(decision.code, decision.layer, message, grpc=False)
+        denied = _denied(decision.code, decision.layer, message, step_up, grpc=False)
     if decision.status == HTTPStatus.TOO_MANY_REQUESTS:
         denied += _header("retry-after", str(max(1, ceil(decision.ttl or 0))))
     denied += _header(DECISION_ID, decision_id) + _field(b"\x1a", body.encode())
@@ -143,10 +155,12 @@ def _ok_headers(
     asked: tuple[str, ...],
     spoofed: tuple[str, ...],
     with_id: bool,  # noqa: FBT001 - a cached function is called with positions
+    fresh: str,
 ) -> bytes:
-    """`OkHttpResponse` without the decision id. Envoy removes after it sets: what we set must not be removed."""
+    """`OkHttpResponse` without the decision id and the header named `fresh`. Envoy removes after it sets: what we set must not be removed."""
     ok = CheckResponse().ok_response
     kept = {DECISION_ID} if with_id else set()
+    kept.add(fresh)
     for name, value in headers:
         _set(ok.headers.add(append_action=2).header, name, value)
         kept.add(name)
@@ -160,10 +174,10 @@ def _denied_status(code: str, layer: Layer) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _denied(code: str, layer: Layer, message: str, *, grpc: bool) -> bytes:
+def _denied(code: str, layer: Layer, message: str, step_up: str, *, grpc: bool) -> bytes:
     """`DeniedHttpResponse` without body and decision id."""
     headers = {"cache-control": "no-store", "content-type": "application/json"}
-    if challenge := _challenge(code, layer, message):
+    if challenge := _challenge(code, layer, message, step_up):
         headers["www-authenticate"] = challenge
     if layer is Layer.ENGINE:
         headers["retry-after"] = RETRY_AFTER
@@ -229,15 +243,16 @@ def _metadata(values: Mapping[str, Any]) -> bytes:
     return _lasting_metadata(tuple(lasting)) + own
 
 
-def _challenge(code: str, layer: Layer, message: str) -> str:
+def _challenge(code: str, layer: Layer, message: str, step_up: str) -> str:
     """The value of `www-authenticate`; empty when the credential is not what is wrong (RFC 6750 section 3.1)."""
     if code in _NO_CREDENTIAL:
         return f'Bearer realm="{REALM}"'
     if (layer is not Layer.TOKEN and code not in _BINDING) or code in _NO_BEARER:
         return ""
-    error = "insufficient_scope" if code == "token.scope" else "invalid_token"
-    challenge = f'Bearer realm="{REALM}", error="{error}"'
-    return f'{challenge}, error_description="{_NOT_QUOTABLE.sub("?", message)}"' if message else challenge
+    challenge = f'Bearer realm="{REALM}", error="{_ERRORS.get(code, "invalid_token")}"'
+    if message:
+        challenge += f', error_description="{_NOT_QUOTABLE.sub("?", message)}"'
+    return challenge + step_up
 
 
 def _utf8(text: str) -> str:

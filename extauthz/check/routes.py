@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from extauthz.attributes.settings import AttributeUse  # noqa: TC001 - pydantic reads it at run time
 from extauthz.authn.settings import TokenRule, WorkloadPattern  # noqa: TC001 - pydantic reads it at run time
+from extauthz.check.exchange_settings import ExchangeSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.settings import Duration, Settings
 
 VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
@@ -89,10 +90,14 @@ class RouteSettings(Settings):
     """What happens when no decision can be made. `open` is not available yet and is refused."""
     public: bool = False
     """True: callers need no workload identity (a client at the edge). A presented one is still verified."""
+    caller: Literal["peer", "self"] = "peer"
+    """`peer`: whoever holds the certificate that Envoy reports. `self`: our own service, through a local listener of our
+    Envoy; the caller is this server's own workload. Such a route is reached only where Envoy names it."""
     workloads: tuple[WorkloadPattern, ...] = ()
     """SPIFFE IDs that may call; `*` covers one path segment. Empty with `public: false` refuses everyone."""
-    credential: Literal["jwt", "workload", "none"] = "jwt"
-    """`jwt`: a bearer token by `token`; `workload`: the peer certificate is the credential; `none`: anonymous."""
+    credential: Literal["jwt", "api_key", "workload", "none"] = "jwt"
+    """`jwt`: a bearer token by `token` (an opaque one, too, where that says so); `api_key`: a key of `api_keys` that
+    names this route; `workload`: the peer certificate is the credential; `none`: anonymous."""
     token: TokenRule | None = None
     """What the bearer token must satisfy; required with `credential: jwt`."""
     action: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)]
@@ -111,6 +116,8 @@ class RouteSettings(Settings):
     """What a refused caller learns beside the decision id: nothing, layer and code, or the message as well."""
     forward_token: bool = True
     """False: the Authorization header is removed before the request goes upstream."""
+    exchange: ExchangeSettings | None = None
+    """The upstream gets another token in place of the one that came; needs `sts` and `identity`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -118,6 +125,14 @@ class RouteSettings(Settings):
             raise ValueError("`token` and `credential: jwt` come together")
         if self.credential == "workload" and self.public:
             raise ValueError("`credential: workload` needs a workload: it cannot be public")
+        if self.caller == "self" and self.public:
+            raise ValueError("`caller: self` is our own service: it cannot be public")
+        if self.token is not None and self.token.binding == "received" and self.caller != "self":
+            raise ValueError("`binding: received` is for what our own service received: it needs `caller: self`")
+        if self.exchange is not None and self.credential != "jwt":
+            raise ValueError("`exchange` needs a token to exchange: `credential: jwt`")
+        if self.exchange is not None and not self.forward_token:
+            raise ValueError("`exchange` never forwards the token that came: `forward_token` has nothing to say")
         variables = set(VARIABLE.findall(self.match.path)) if self.match else set()
         if unknown := set(VARIABLE.findall(self.resource.id)) - variables:
             raise ValueError(f"resource.id names unknown path variables: {', '.join(sorted(unknown))}")

@@ -36,8 +36,8 @@ BUCKETS: Final = (
 )
 _BUCKETS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKETS)
 OTHER: Final = "other"
-Upstream = Literal["jwks", "attributes", "opa"]
-UPSTREAMS: Final[tuple[Upstream, ...]] = ("jwks", "attributes", "opa")
+Upstream = Literal["jwks", "introspection", "attributes", "opa"]
+UPSTREAMS: Final[tuple[Upstream, ...]] = ("jwks", "introspection", "attributes", "opa")
 CACHES: Final = ("token", "decision")
 _MAX_ISSUERS: Final = 256
 

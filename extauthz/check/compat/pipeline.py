@@ -114,7 +114,7 @@ class CompatPipeline(Pipeline):
             return workload
         facts.workload = workload
         try:
-            subject = await self._credential(request, route, workload, deadline, trail)
+            subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
         except EngineFault as fault:
             return deny(fault.code, fault.detail)
         except TimeoutError:

@@ -1,0 +1,218 @@
+"""Tokens that their issuer is asked about: opaque ones, and JWTs where a route wants more than a signature.
+
+Laws
+- Nothing but `active: true`, for an audience of the route, makes a token good; no answer makes it no better.
+- "Active" is believed for at most `cache_ttl`, under the very rule that it was judged by; time, revocation, binding and
+  sign-in are asked on each use (`held.judge`). "Not active" is believed shorter, and remembered apart.
+- Checks that need the same answer share one question, which outlives the Check that started it.
+- Questions at the same time are bounded, and so are those that wait; an issuer that fails again and again is left alone
+  for a moment, and then asked by one Check alone. Meanwhile → `engine.introspection_unavailable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from math import isinf
+from typing import TYPE_CHECKING, Any, Final
+
+from extauthz.authn.held import Held, Verified, judge
+from extauthz.authn.introspection_answer import accept_answer
+from extauthz.authn.introspection_client import IntrospectionClient, Send, Unusable
+from extauthz.authn.tokens import digest
+from extauthz.errors import OutboundError
+from extauthz.lru import SegmentedLru
+from extauthz.model import Deny, deny
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from extauthz.authn.claims import Accepted
+    from extauthz.authn.revocation import Revocations
+    from extauthz.authn.settings import IssuerSettings, TokenRule
+    from extauthz.clock import Clock
+    from extauthz.model import Workload
+    from extauthz.tasks import Tasks
+
+    Asked = Callable[[float, bool], None]
+    """Told after each question: its seconds, and whether there was an answer."""
+
+log = logging.getLogger(__name__)
+WAITING: Final = 8
+"""Questions that may wait for their turn, as a multiple of those at the same time."""
+FAILURES: Final = 5
+"""Failures in a row after which the issuer is left alone."""
+PAUSE: Final = 1.0
+"""For how many seconds."""
+INACTIVE: Final = deny("token.inactive")
+
+
+@dataclass(slots=True, eq=False)
+class _Active(Held):
+    until: float
+    """Monotonic; believed up to then."""
+
+
+class Introspector:
+    """One issuer that is asked about tokens. Raises ConfigError when made with a client secret that cannot be had."""
+
+    def __init__(
+        self,
+        issuer: IssuerSettings,
+        send: Send,
+        revocations: Revocations,
+        clock: Clock,
+        tasks: Tasks,
+        asked: Asked = lambda _seconds, _good: None,
+    ) -> None:
+        if issuer.introspection is None:
+            raise AssertionError("the issuer has no introspection")
+        self.issuer = issuer
+        self._settings = issuer.introspection
+        self._client = IntrospectionClient(issuer.introspection, send)
+        self._revocations = revocations
+        self._clock = clock
+        self._tasks = tasks
+        self._asked = asked
+        self._active: SegmentedLru[bytes, _Active] = SegmentedLru(self._settings.cache_entries)
+        self._inactive: SegmentedLru[bytes, float] = SegmentedLru(self._settings.refused_entries)
+        self._flights: dict[bytes, asyncio.Task[dict[str, Any] | Deny]] = {}
+        self._slots = asyncio.Semaphore(self._settings.max_concurrent)
+        self._failures = 0
+        self._left_alone_until = float("-inf")
+
+    def cached(
+        self, token: str, rule: TokenRule, workload: Workload | None, local: Accepted | None = None
+    ) -> Verified | Deny | None:
+        """What is known of this token under this rule, without suspending; None: ask `verify`.
+
+        `local`: what a JWT says by itself, already judged. A token without it is opaque, and never shares an entry.
+        """
+        return self._known(_key(token, rule, local), rule, workload)
+
+    async def verify(
+        self,
+        token: str,
+        rule: TokenRule,
+        workload: Workload | None,
+        deadline: float,
+        local: Accepted | None = None,
+    ) -> Verified | Deny:
+        """Who the token speaks for, or why it is refused. `deadline`: monotonic; it may be infinite.
+
+        1. what is known needs no question
+        2. the token looks like one of this issuer's, and is not known to be inactive
+        3. the issuer's answer is waited for, no longer than its timeout and the Check's deadline
+        4. the answer is judged like claims (`introspection_answer`)
+        5. what is asked on every use: revocation, binding, sign-in (`held.judge`)
+        """
+        key = _key(token, rule, local)
+        known = self._known(key, rule, workload)  # 1
+        if known is not None:
+            return known
+        if local is None and not token.startswith(self._settings.prefix):  # 2
+            return deny("token.malformed", "not a JWT, and not one of the issuer's opaque tokens")
+        asked_at = self._clock.monotonic()
+        answer = await self._answer(token, deadline)  # 2, 3
+        if isinstance(answer, Deny):
+            return answer
+        now = self._clock.now()
+        hashed = digest(token).hex()
+        accepted = accept_answer(answer, self.issuer, rule, now, hashed, local)  # 4
+        if isinstance(accepted, Deny):
+            return accepted
+        held = _Active(
+            hit=Verified(accepted.subject, cached=True, accepted=accepted),
+            accepted=accepted,
+            digest=hashed,
+            kid="",
+            epoch=-1,
+            until=asked_at + self._settings.cache_ttl,
+        )
+        refused = judge(held, rule, workload, now, self._revocations)  # 5
+        if held.epoch >= 0 and self._settings.cache_ttl:  # not revoked: the rest is asked again on each hit
+            self._active.put(key, held)
+        return refused or Verified(accepted.subject, cached=False, accepted=accepted)
+
+    def _known(self, key: bytes, rule: TokenRule, workload: Workload | None) -> Verified | Deny | None:
+        held = self._active.get(key)
+        if held is None:
+            return None
+        if self._clock.monotonic() >= held.until:
+            self._active.discard(key)
+            return None
+        return judge(held, rule, workload, self._clock.now(), self._revocations) or held.hit
+
+    async def _answer(self, token: str, deadline: float) -> dict[str, Any] | Deny:
+        """Steps 2 and 3. The members of an active answer, which are read-only: others may have them, too."""
+        hashed = digest(token)
+        now = self._clock.monotonic()
+        if deadline <= now:
+            return deny("engine.deadline", "the issuer was not asked")
+        until = self._inactive.get(hashed)
+        if until is not None:
+            if now < until:
+                return INACTIVE
+            self._inactive.discard(hashed)
+        flight = self._flights.get(hashed)
+        if flight is None:
+            if (full := self._full(now)) is not None:
+                return full
+            flight = self._flights[hashed] = self._tasks.start(self._ask(token, hashed), "introspection")
+            flight.add_done_callback(lambda _: self._flights.pop(hashed, None))
+        left = deadline - now
+        # Waited for, not awaited: a Check that goes away takes nobody's answer along.
+        done, _ = await asyncio.wait({flight}, timeout=None if isinf(left) else left)
+        if not done:
+            return deny("engine.deadline", f"issuer {self.issuer.name} did not answer in time")
+        if flight.cancelled() or flight.exception() is not None:
+            return self._unavailable("the question was dropped, see the log")
+        return flight.result()
+
+    def _full(self, now: float) -> Deny | None:
+        """Whether another question would be one too many; claims the single try after a pause."""
+        if len(self._flights) >= self._settings.max_concurrent * (1 + WAITING):
+            return self._unavailable("too many questions are waiting")
+        if self._failures < FAILURES:
+            return None
+        if now < self._left_alone_until:
+            return self._unavailable("left alone after failures")
+        self._left_alone_until = now + PAUSE + self._settings.timeout
+        return None
+
+    async def _ask(self, token: str, hashed: bytes) -> dict[str, Any] | Deny:
+        """One question. A fault is handed back, not raised: nobody may be left to take it."""
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._settings.timeout), self._slots:
+                answer = await self._client.ask(token, self._settings.timeout)
+        except (OutboundError, TimeoutError) as error:
+            self._failures += 1
+            return self._failed(str(error) or "no connection was free in time", started)
+        except Unusable as error:
+            self._failures = 0
+            return self._failed(str(error), started)
+        self._failures = 0
+        self._asked(self._clock.monotonic() - started, True)  # noqa: FBT003 - the shape of Asked
+        if answer is None:
+            self._inactive.put(hashed, started + self._settings.negative_ttl)
+            return INACTIVE
+        return answer
+
+    def _failed(self, problem: str, started: float) -> Deny:
+        now = self._clock.monotonic()
+        if self._failures >= FAILURES:
+            self._left_alone_until = now + PAUSE
+        if self._failures <= FAILURES:  # one line a failure would be a line a request
+            log.warning("issuer %s: introspection failed: %s", self.issuer.name, problem)
+        self._asked(now - started, False)  # noqa: FBT003 - the shape of Asked
+        return self._unavailable(problem)
+
+    def _unavailable(self, why: str) -> Deny:
+        return deny("engine.introspection_unavailable", f"issuer {self.issuer.name}: {why}")
+
+
+def _key(token: str, rule: TokenRule, local: Accepted | None) -> bytes:
+    """SHA-256 of the token and the rule, which holds the audiences; what is known of a JWT never serves as opaque."""
+    return digest(token) + rule.fingerprint + (b"" if local is None else b"jwt")

@@ -1,0 +1,76 @@
+"""Step 4 of a Check: the credential becomes a subject.
+
+| `credential` | what came | who judges it |
+| --- | --- | --- |
+| `jwt` | `Authorization: Bearer …`, a JWT or, where the rule lets it, an opaque token | `authn.bearer` |
+| `api_key` | `x-api-key` | `authn.api_key` |
+| `workload` | the peer's certificate, verified in step 3 | nobody again |
+| `none` | nothing is asked for | |
+
+Exactly the kind that the route names is looked at: no credential stands in for another. What is cached is answered
+without suspending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from extauthz.authn.extract import bearer
+from extauthz.authn.workload import subject_of
+from extauthz.model import Deny, deny
+
+if TYPE_CHECKING:
+    from extauthz.authn.api_key import ApiKeys
+    from extauthz.authn.bearer import BearerVerifier
+    from extauthz.authn.settings import TokenRule
+    from extauthz.check.routes import RouteSettings
+    from extauthz.clock import Clock
+    from extauthz.model import Request, Subject, Workload
+    from extauthz.telemetry.metrics import Metrics
+    from extauthz.telemetry.trail import Trail
+
+
+class CredentialStage:
+    def __init__(self, tokens: BearerVerifier, api_keys: ApiKeys | None, clock: Clock, metrics: Metrics) -> None:
+        """`api_keys` None: there are none."""
+        self._tokens = tokens
+        self._api_keys = api_keys
+        self._clock = clock
+        self._metrics = metrics
+
+    async def verify(
+        self, request: Request, route: RouteSettings, workload: Workload | None, deadline: float, trail: Trail
+    ) -> Subject | Deny | None:
+        """Who asks, why they are refused, or None where the route asks for no credential.
+
+        `deadline`: monotonic seconds. Raises TimeoutError when it passes while an issuer's keys are fetched.
+        """
+        rule = route.token
+        if rule is not None:
+            return await self._token(request, rule, workload, deadline, trail)
+        if route.credential == "api_key":
+            keys = self._api_keys
+            return deny("token.api_key_unknown") if keys is None else keys.verify(request, route.name)
+        if route.credential == "workload":
+            return deny("workload.missing") if workload is None else subject_of(workload)
+        return None
+
+    async def _token(
+        self, request: Request, rule: TokenRule, workload: Workload | None, deadline: float, trail: Trail
+    ) -> Subject | Deny:
+        token = bearer(request)
+        if token is None:
+            return deny("token.missing")
+        if isinstance(token, Deny):
+            return token
+        verified = self._tokens.cached(token, rule, workload)
+        if verified is None:
+            async with asyncio.timeout(deadline - self._clock.monotonic()):
+                verified = await self._tokens.verify(token, rule, workload, deadline)
+        if isinstance(verified, Deny):
+            return verified
+        trail.token_cached = verified.cached
+        if verified.upstream_seconds:
+            self._metrics.upstream("jwks", verified.upstream_seconds)
+        return verified.subject
