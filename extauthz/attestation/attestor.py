@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_EVIDENCE: Final = 16 * 1024
 MAX_VALUE: Final = 512
-_VALUE: Final = re.compile(rf"[^\x00-\x20\x7f-\x9f\u2028\u2029]{{1,{MAX_VALUE}}}")
+_VALUE: Final = re.compile(rf"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{{1,{MAX_VALUE}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,14 @@ class Attestor(Protocol):
     async def attest(self, evidence: str) -> Attested | Refused:
         """`evidence` is bounded by the caller. Raises StoreError when it cannot be known whether it was used."""
 
+    def start(self) -> None:
+        """Begins what runs in the background, if anything does."""
+
+    async def close(self) -> None: ...
+
 
 def selector(kind: str, what: str, value: object) -> str | None:
-    """One selector, or None when the value is no plain text: no spaces, no control characters, bounded."""
+    """One selector, or None when the value is no plain text: no control characters, bounded."""
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         return None
     return f"{kind}:{what}:{value}"

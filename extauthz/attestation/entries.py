@@ -54,7 +54,7 @@ def _dns_name(name: str) -> str:
 
 SpiffeTemplate = Annotated[str, AfterValidator(_template)]
 DnsName = Annotated[str, AfterValidator(_dns_name)]
-Selector = Annotated[str, Field(pattern=r"^[a-z0-9]{1,32}:[^\x00-\x20\x7f]{1,600}$")]
+Selector = Annotated[str, Field(pattern=r"^[a-z0-9]{1,32}:[^\x00-\x1f\x7f]{1,600}$")]
 Audience = Annotated[str, Field(min_length=1, max_length=512)]
 
 

@@ -72,6 +72,12 @@ class JoinTokenAttestor:
             return Refused("attestation.join_token", f"expired: {digest[:16]}")
         return Attested(self.name, frozenset({f"join:{entry}"}), digest, expires)
 
+    def start(self) -> None:
+        """Nothing runs in the background."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()

@@ -10,16 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from extauthz.attestation.attestor import MAX_EVIDENCE, Attested
+from extauthz.attestation.instance import InstanceAttestor
 from extauthz.attestation.join_token import JoinTokenAttestor
+from extauthz.attestation.kubernetes import KubernetesAttestor
+from extauthz.attestation.oidc import OidcAttestor
 from extauthz.attestation.refusal import Refused
-from extauthz.attestation.settings import AttestationSettings, JoinTokenSettings
+from extauthz.attestation.settings import InstanceSettings, JoinTokenSettings, KubernetesSettings
 from extauthz.errors import ConfigError, ConfigProblem
 
 if TYPE_CHECKING:
     import httpx
 
     from extauthz.attestation.attestor import Attestor
-    from extauthz.attestation.settings import AttestorSettings
+    from extauthz.attestation.settings import AttestationSettings, AttestorSettings
     from extauthz.clock import Clock
     from extauthz.store.store import Store
 
@@ -41,10 +44,14 @@ class Attestors:
         self._attestors = {entry.name: self._build(entry) for entry in settings.attestors}
 
     def start(self) -> None:
-        """Begins to fetch keys in the background."""
+        """Begins to fetch keys in the background; does not wait."""
+        for attestor in self._attestors.values():
+            attestor.start()
 
     async def close(self) -> None:
         """Ends what `start` began."""
+        for attestor in self._attestors.values():
+            await attestor.close()
 
     async def attest(self, name: str, evidence: str) -> Attested | Refused:
         """Raises StoreError when the store cannot say whether the evidence was used: nothing may be issued then."""
@@ -70,4 +77,8 @@ class Attestors:
     def _build(self, settings: AttestorSettings) -> Attestor:
         if isinstance(settings, JoinTokenSettings):
             return JoinTokenAttestor(settings, self._store, self._clock)
-        raise ConfigError((ConfigProblem("", 0, settings.name, "is being built", ""),))
+        if isinstance(settings, InstanceSettings):
+            return InstanceAttestor(settings, self._store, self._clock)
+        if isinstance(settings, KubernetesSettings):
+            return KubernetesAttestor(settings, self._store, self._clock, self._transport)
+        return OidcAttestor(settings, self._store, self._clock, self._transport)

@@ -41,12 +41,18 @@ def _https(url: str) -> str:
     return url.rstrip("/")
 
 
+def _claim_pattern(pattern: str) -> str:
+    if any(part.count(_ANY) > 1 for part in re.split("[/:]", pattern)):
+        raise ValueError("`*` may stand once between two of `/` and `:`")
+    return pattern
+
+
 Namespace = Annotated[str, AfterValidator(_namespace)]
 ServiceAccount = Annotated[str, AfterValidator(_service_account)]
 HttpsUrl = Annotated[str, Field(max_length=512), AfterValidator(_https)]
 Audiences = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], Field(min_length=1)]
 SelectorClaim = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Pattern = Annotated[str, Field(min_length=1, max_length=512)]
+Pattern = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_claim_pattern)]
 
 
 def _discovery() -> JwksSettings:
