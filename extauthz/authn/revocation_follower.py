@@ -36,12 +36,14 @@ _KEEP: Final = 1.0
 """Seconds between two looks whether the snapshot must be written."""
 
 
-def open_source(revocations: Revocations, client: FeedClient, clock: Clock) -> Source | None:
-    """What the settings name besides the file. Blocks. Raises ConfigError."""
+def open_follower(revocations: Revocations, client: FeedClient, clock: Clock) -> Follower | None:
+    """Of the source that the settings name besides the file. Blocks. Raises ConfigError."""
     settings = revocations.settings
     if settings.redis is not None:
-        return LogSource.open(settings.redis, clock)
-    return None if settings.feed is None else FeedSource(settings.feed, client)
+        return Follower(LogSource.open(settings.redis, clock), revocations, clock)
+    if settings.feed is not None:
+        return Follower(FeedSource(settings.feed, client), revocations, clock)
+    return None
 
 
 class Follower:

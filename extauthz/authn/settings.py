@@ -370,6 +370,11 @@ class RevocationSettings(Settings):
         """Whether revocations come from elsewhere than the file."""
         return self.feed is not None or self.redis is not None
 
+    @property
+    def outbound_urls(self) -> tuple[str, ...]:
+        """What `Outbound` must be allowed to call."""
+        return () if self.feed is None else (self.feed.url,)
+
 
 class VerifierSettings(Settings):
     """Limits of the verified-token cache."""
