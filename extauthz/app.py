@@ -25,6 +25,8 @@ from extauthz.authn import files as watched_files
 from extauthz.authn.bearer import BearerVerifier
 from extauthz.authn.keys import KeyStore
 from extauthz.authn.revocation import Revocations
+from extauthz.authn.revocation_feed import OutboundFeed
+from extauthz.authn.revocation_follower import Follower, open_follower
 from extauthz.authn.spiffe import IdPatterns
 from extauthz.authn.tokens import TokenVerifier
 from extauthz.authn.workload import WorkloadVerifier
@@ -89,6 +91,8 @@ class _Active:
     engine: Engine
     rollout: Rollout | None
     keys: KeyStore
+    revocations: Revocations
+    follower: Follower | None
     tokens: BearerVerifier
     recorder: Recorder
     outbound: Outbound
@@ -96,6 +100,8 @@ class _Active:
 
     async def close(self) -> None:
         await self.tasks.close()
+        if self.follower is not None:
+            await self.follower.close()
         await self.keys.close()
         if self.rollout is not None:
             await self.rollout.close()
@@ -197,6 +203,7 @@ class Application:
         self._metrics.limit_policy_codes(config.telemetry.metrics.max_policy_codes)
         logs.set_level(config.telemetry.log_level)
         self._metrics.candidate(fresh.rollout.numbers if fresh.rollout else None)
+        self._metrics.revocations(fresh.revocations.numbers)
         self._metrics.cache_entries("token", lambda: fresh.tokens.entries)
         engine = fresh.engine
         if isinstance(engine, CachedEngine):
@@ -212,8 +219,11 @@ class Application:
         tasks = Tasks()
         urls = [url for issuer in config.issuers for url in (*issuer.outbound_urls, *issuer.introspection_urls)]
         verify = await asyncio.to_thread(config.outbound.verify)
-        outbound = Outbound([*urls, *outbound_urls(config.attributes)], verify=verify)
-        revocations = Revocations(config.revocation)
+        outbound = Outbound([*urls, *outbound_urls(config.attributes), *config.revocation.outbound_urls], verify=verify)
+        revocations = Revocations(config.revocation, clock)
+        if self._active is not None:
+            revocations.inherit(self._active.revocations)
+        follower = await asyncio.to_thread(open_follower, revocations, OutboundFeed(outbound), clock)
         workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations)
         keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch)
         tokens = BearerVerifier.of(
@@ -248,6 +258,7 @@ class Application:
         pipeline = make(
             router=Router(routes),
             workloads=workloads,
+            revocations=revocations,
             credentials=CredentialStage(tokens, None, clock, self._metrics),
             policy=policy,
             recorder=recorder,
@@ -260,11 +271,28 @@ class Application:
         # Nothing below can fail: what runs in the background starts only when all the rest stands.
         await keys.refresh_due()
         keys.start()
+        if follower is not None:
+            await follower.first()
+            follower.start(tasks)
         recorder.start(tasks)
         if rollout is not None:
             rollout.start(tasks)
         tasks.start(watched_files.watch((revocations, workloads), config.revocation.interval), "watched files")
-        return _Active(generation, config, pipeline, api, engine, rollout, keys, tokens, recorder, outbound, tasks)
+        return _Active(
+            generation=generation,
+            config=config,
+            pipeline=pipeline,
+            api=api,
+            engine=engine,
+            rollout=rollout,
+            keys=keys,
+            revocations=revocations,
+            follower=follower,
+            tokens=tokens,
+            recorder=recorder,
+            outbound=outbound,
+            tasks=tasks,
+        )
 
     async def _engine(self, generation: Generation, config: Config, revocations: Revocations) -> Engine:
         settings = config.policy

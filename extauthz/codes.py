@@ -134,6 +134,7 @@ CODES: Final = _catalogue(
     ("engine.identity_unavailable", "The server has no identity of its own yet.", "Retry; check the agent."),
     ("engine.exchange_unavailable", "The token cannot be exchanged at the moment.", "Retry; check the authority."),
     ("engine.introspection_unavailable", "The token's issuer cannot be asked.", "Retry; check its introspection."),
+    ("engine.revocations_stale", "What has been revoked is not known.", "Retry; check the source of revocations."),
     ("engine.internal", "No decision can be made.", "See the decision record."),
     ("engine.draining", "The server is shutting down.", "Retry."),
 )

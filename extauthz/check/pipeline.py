@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from extauthz.attributes.plan import AttributePlan
+    from extauthz.authn.revocation import Revocations
     from extauthz.authn.workload import WorkloadVerifier
     from extauthz.check.credential import CredentialStage
     from extauthz.check.policy_input import InputTemplate
@@ -83,6 +84,7 @@ class Pipeline:
         *,
         router: Router[Route],
         workloads: WorkloadVerifier,
+        revocations: Revocations,
         credentials: CredentialStage,
         policy: PolicyStage,
         recorder: Recorder,
@@ -93,6 +95,7 @@ class Pipeline:
     ) -> None:
         self._router = router
         self._workloads = workloads
+        self._revocations = revocations
         self._credentials = credentials
         self._policy = policy
         self._recorder = recorder
@@ -157,6 +160,8 @@ class Pipeline:
         if isinstance(workload, Deny):
             return workload
         facts.workload = workload
+        if route.settings.effects and self._revocations.stale:
+            return deny("engine.revocations_stale")
         # 4 credential
         subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
         trail.mark(Stage.TOKEN)

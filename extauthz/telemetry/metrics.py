@@ -76,6 +76,10 @@ FAMILIES: Final = _families(
         "extauthz_certificate_not_after_seconds", "gauge", ("certificate",), "When a certificate of ours ends (epoch)."
     ),
     Family("extauthz_checks_in_flight", "gauge", (), "Checks being answered now."),
+    Family("extauthz_revocations_sequence", "gauge", (), "The newest revocation that is known."),
+    Family("extauthz_revocations", "gauge", ("kind",), "Revocations in force that the source told."),
+    Family("extauthz_revocations_age_seconds", "gauge", (), "Time since all revocations were last known."),
+    Family("extauthz_revocations_stale", "gauge", (), "1 while routes with effects deny because revocations are stale."),
     Family("extauthz_candidate_info", "gauge", ("revision", "phase"), "1 for the candidate policy and what it does."),
     Family(
         "extauthz_candidate_comparisons_total",
@@ -181,6 +185,7 @@ class Metrics(Collector):
         self._certificates: dict[tuple[str, ...], float] = {}
         self._version = version
         self._candidate: Callable[[], Mapping[str, Any]] | None = None
+        self._revocations: Callable[[], Mapping[str, Any]] | None = None
         self.registry.register(self)
 
     def _add(self, name: str, *labels: str, count: int = 1) -> None:
@@ -263,6 +268,10 @@ class Metrics(Collector):
     def candidate_rolled_back(self) -> None:
         self._add("extauthz_candidate_rollbacks_total")
 
+    def revocations(self, numbers: Callable[[], Mapping[str, Any]]) -> None:
+        """Where to ask about revocations when scraped (`authn.revocation.Revocations.numbers`)."""
+        self._revocations = numbers
+
     def candidate(self, numbers: Callable[[], Mapping[str, Any]] | None) -> None:
         """Where to ask about the candidate when scraped (`policy.rollout.Rollout.numbers`); None: there is none."""
         self._candidate = numbers
@@ -305,6 +314,15 @@ class Metrics(Collector):
         yield _gauged("extauthz_build_info", {(self._version,): 1})
         yield _gauged("extauthz_certificate_not_after_seconds", self._certificates)
         yield from _candidate(self._candidate() if self._candidate else {})
+        yield from _revocations(self._revocations() if self._revocations else {})
+
+
+def _revocations(numbers: Mapping[str, Any]) -> Iterator[Metric]:
+    told = numbers.get("age") is not None
+    yield _gauged("extauthz_revocations_sequence", {(): numbers["sequence"]} if told else {})
+    yield _gauged("extauthz_revocations", {(kind,): n for kind, n in numbers["entries"].items()} if numbers else {})
+    yield _gauged("extauthz_revocations_age_seconds", {(): numbers["age"]} if told else {})
+    yield _gauged("extauthz_revocations_stale", {(): int(numbers["stale"])} if numbers else {})
 
 
 def _candidate(numbers: Mapping[str, Any]) -> Iterator[Metric]:

@@ -57,6 +57,7 @@ def every_metric() -> Metrics:
     metrics.reload("ok")
     metrics.policy("rev-1")
     metrics.certificate("svid", 1_800_000_000)
+    metrics.revocations(lambda: {"sequence": 7, "entries": {"jti": 2}, "age": 1.5, "stale": False})
     metrics.compared("create-transfer", "allowed_to_denied", "role.denied")
     metrics.candidate_answered("allow")
     metrics.candidate_rolled_back()
