@@ -137,7 +137,7 @@ class Pipeline:
         trail.subject = facts.subject
         self._recorder.submit(trail)
 
-    async def _decide(  # noqa: PLR0911 - six steps may refuse, one decides: read it top to bottom
+    async def _decide(  # noqa: C901, PLR0911 - six steps may refuse, one decides: read it top to bottom
         self, message: bytes, deadline: float, facts: Facts, trail: Trail
     ) -> Decision:
         # 1 wire

@@ -79,7 +79,7 @@ FAMILIES: Final = _families(
     Family("extauthz_revocations_sequence", "gauge", (), "The newest revocation that is known."),
     Family("extauthz_revocations", "gauge", ("kind",), "Revocations in force that the source told."),
     Family("extauthz_revocations_age_seconds", "gauge", (), "Time since all revocations were last known."),
-    Family("extauthz_revocations_stale", "gauge", (), "1 while routes with effects deny because revocations are stale."),
+    Family("extauthz_revocations_stale", "gauge", (), "1 while routes with effects deny for stale revocations."),
     Family("extauthz_candidate_info", "gauge", ("revision", "phase"), "1 for the candidate policy and what it does."),
     Family(
         "extauthz_candidate_comparisons_total",
