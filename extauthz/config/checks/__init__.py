@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from extauthz.config.checks import api, attributes, compat, listeners, references, routing, suggestions, trust
+from extauthz.config.checks import (
+    api,
+    attributes,
+    compat,
+    introspection,
+    listeners,
+    references,
+    routing,
+    suggestions,
+    trust,
+)
 from extauthz.config.checks.rule import Finding, advice, error
 
 if TYPE_CHECKING:
@@ -20,6 +30,7 @@ __all__ = [
     "attributes",
     "compat",
     "findings",
+    "introspection",
     "listeners",
     "references",
     "routing",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from extauthz.config.model import Config
 
 
-def _doors(config: Config) -> Iterator[tuple[Location, AccessSettings]]:
+def doors(config: Config) -> Iterator[tuple[Location, AccessSettings]]:
+    """Each endpoint of the HTTP API that is configured, with its place in the file."""
     for name in ("authzen", "decisions", "rollout"):
         settings = getattr(config.api, name)
         if settings is not None:
@@ -26,7 +27,7 @@ def _doors(config: Config) -> Iterator[tuple[Location, AccessSettings]]:
 @error
 def api_tokens_are_of_known_issuers(config: Config) -> Iterator[Finding]:
     known = {issuer.name for issuer in config.issuers}
-    for place, door in _doors(config):
+    for place, door in doors(config):
         if door.token is None:
             continue
         if not door.token.issuers:
@@ -43,7 +44,7 @@ def api_tokens_travel_protected(config: Config) -> Iterator[Finding]:
     """The HTTP listener speaks clear text: a token that crosses the network on it can be taken and used."""
     if unix_path(config.server.http) or is_loopback(host_port(config.server.http)[0]):
         return
-    for place, door in _doors(config):
+    for place, door in doors(config):
         if door.token is not None:
             yield Finding(
                 (*place, "token"),
@@ -54,7 +55,7 @@ def api_tokens_travel_protected(config: Config) -> Iterator[Finding]:
 
 @error
 def local_callers_come_through_a_unix_socket(config: Config) -> Iterator[Finding]:
-    for place, door in _doors(config):
+    for place, door in doors(config):
         if door.local and not unix_path(config.server.http):
             yield Finding(
                 (*place, "local"),

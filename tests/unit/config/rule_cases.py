@@ -48,6 +48,12 @@ def compat(**policy: Any) -> dict[str, Any]:
 AUTHZEN = {"url": "https://pdp.bank.example", "token": OPERATORS}
 OWN_OPA = {"supervise": False, "address": "http://127.0.0.1:8181"}
 
+SECRET = {"id": "extauthz", "secret_env": "INTROSPECTION_SECRET"}
+ASKED = {"url": "https://b2.example/introspect", "client": SECRET}
+"""The introspection of an issuer."""
+OPAQUE = {"routes.0.token.introspect": "opaque"}
+ALWAYS = {"routes.1.token.introspect": "always", "issuers.0.introspection": ASKED}
+
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "compatible_policies_answer_envoy_only",
@@ -124,6 +130,33 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("resource_ids_are_templates", {"routes.0.resource.id": "{transfer_id!r}"}, "routes[0].resource.id", "braces"),
     ("resource_ids_are_templates", {"routes.0.resource.id": "{"}, "routes[0].resource.id", "braces"),
     ("resource_ids_are_templates", {"routes.0.resource.id": "{0.__class__}"}, "routes[0].resource.id", "braces"),
+    ("opaque_tokens_have_one_issuer_to_ask", OPAQUE, "routes[0].token.introspect", "none of its issuers"),
+    (
+        "opaque_tokens_have_one_issuer_to_ask",
+        OPAQUE
+        | {"issuers.0.introspection": ASKED, "issuers.+": {**ISSUER, "introspection": ASKED}}
+        | {"routes.0.token.issuers": ["bank", "b2"]},
+        "routes[0].token.introspect",
+        "bank and b2 could all be asked",
+    ),
+    (
+        "opaque_tokens_have_one_issuer_to_ask",
+        {"api.decisions": {"token": {**OPERATORS, "introspect": "opaque"}}},
+        "api.decisions.token.introspect",
+        "none of its issuers",
+    ),
+    (
+        "every_issuer_can_be_asked_where_it_must",
+        ALWAYS | {"issuers.+": ISSUER, "routes.1.token.issuers": ["bank", "b2"]},
+        "routes[1].token.introspect",
+        "b2 has no",
+    ),
+    (
+        "effects_rest_on_protected_answers",
+        ALWAYS | {"issuers.0.introspection": {**ASKED, "url": "http://b2.example/i", "unsafe_http": True}},
+        "issuers[0].introspection.unsafe_http",
+        "unprotected",
+    ),
     ("issuers_are_distinct", {"issuers.+": {**ISSUER, "name": "bank"}}, "issuers[1].name", "two issuers"),
     (
         "issuers_are_distinct",
@@ -401,6 +434,15 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
         {"routes.0.workloads": ["spiffe://bank.example/env/prod/ns/*/sa/*"]},
     ),
     ("resource_ids_are_templates", {"routes.0.resource.id": "T-{transfer_id}"}),
+    (
+        "opaque_tokens_have_one_issuer_to_ask",
+        OPAQUE | {"issuers.0.introspection": ASKED, "issuers.+": ISSUER} | {"routes.0.token.issuers": ["bank", "b2"]},
+    ),
+    ("every_issuer_can_be_asked_where_it_must", ALWAYS),
+    (
+        "effects_rest_on_protected_answers",
+        OPAQUE | {"issuers.0.introspection": {**ASKED, "url": "http://b2.example/i", "unsafe_http": True}},
+    ),
     ("issuers_are_distinct", {"issuers.+": ISSUER}),
     ("routes_name_known_issuers", {"issuers.+": ISSUER, "routes.0.token.issuers": ["bank", "b2"]}),
     ("routes_name_known_sources", {"routes.0.attributes": []}),

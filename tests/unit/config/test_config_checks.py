@@ -49,6 +49,11 @@ def test_several_findings_come_at_once(text):
 
 ADVICE: list[tuple[str, dict[str, Any], str]] = [
     ("nothing_is_declared_in_vain", {"issuers.+": ISSUER}, "issuers[1].name"),
+    (
+        "introspection_is_used",
+        {"issuers.0.introspection": {"url": "https://bank.example/i", "client": {"id": "x", "secret_env": "X"}}},
+        "issuers[0].introspection",
+    ),
     ("nothing_is_declared_in_vain", {"routes.1.attributes": []}, "attributes.sources[1].name"),
     ("every_route_lets_somebody_in", {"routes.0.workloads": []}, "routes[0].workloads"),
     ("every_route_lets_somebody_in", {"routes.0.token.issuers": []}, "routes[0].token.issuers"),
