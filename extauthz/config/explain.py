@@ -127,10 +127,21 @@ def _credential(config: Config, route: RouteSettings) -> Iterator[str]:
         yield f"Its purpose must be {listed(rule.purposes, 'or')}."
     if rule.scopes:
         yield f"It must have the {'scope' if len(rule.scopes) == 1 else 'scopes'} {listed(rule.scopes)}."
-    if config.revocation.file is not None:
-        yield f"Revocations are read from {config.revocation.file} every {seconds(config.revocation.interval)}."
-    else:
+    yield from _revocation(config, route)
+
+
+def _revocation(config: Config, route: RouteSettings) -> Iterator[str]:
+    revocation = config.revocation
+    if revocation.file is not None:
+        yield f"Revocations are read from {revocation.file} every {seconds(revocation.interval)}."
+    if revocation.feed is not None:
+        yield f"Revocations are told by {revocation.feed.url}."
+    if revocation.redis is not None:
+        yield f"Revocations are told by the Redis at {revocation.redis.url}."
+    if revocation.file is None and not revocation.remote:
         yield "It cannot be revoked before it expires."
+    elif route.effects:
+        yield f"Refused (503) while they have not been known for {seconds(revocation.max_age)}."
 
 
 def _attributes(config: Config, route: RouteSettings) -> Iterator[str]:

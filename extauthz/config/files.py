@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from extauthz.attributes.settings import HttpSource
+from extauthz.authn.settings import RevocationSettings
 from extauthz.policy.bundle_settings import BundleSettings
 from extauthz.policy.rollout_settings import CandidateSettings
+from extauthz.store.settings import SqliteStoreSettings
 from extauthz.telemetry.settings import RecordSettings
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ _TEXT_PATHS: Final[dict[type[BaseModel], str]] = {
     BundleSettings: "keep",
 }
 """Settings that hold a path as text: they may hold a word or nothing instead, or are written and never read first."""
+
+_MADE_BY_US: Final[dict[type[BaseModel], str]] = {RevocationSettings: "snapshot", SqliteStoreSettings: "path"}
+"""Paths of files that need not be there: they are made when they are needed."""
 
 
 def resolved(value: Any, directory: Path) -> Any:
@@ -59,6 +64,8 @@ def named_files(value: Any, location: tuple[str | int, ...] = ()) -> Iterator[tu
         yield location, value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
+            if _MADE_BY_US.get(type(value)) == name:
+                continue
             inner = getattr(value, name)
             if isinstance(value, HttpSource) and name == "bearer_token_file" and inner:
                 inner = Path(inner)

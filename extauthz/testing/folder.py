@@ -9,7 +9,7 @@ What the copy changes, and nothing else:
     1  server         where it listens; TLS of the tests or none; a deadline that a slow machine keeps
     2  issuers        keys of the tests in place of the issuer's own, ES256
     3  workload       authorities of the tests in place of the trust bundles that the file names
-    4  revocation     an empty file in place of the one that it names
+    4  revocation     an empty file in place of the file, feed or Redis that it names
     5  outbound       no credentials and trust of production: bearer tokens, the private authority
     6  policy         the files are copied
     7  telemetry      records go to records.jsonl, at once
@@ -229,8 +229,8 @@ def _workload(made: Folder, settings: dict[str, Any], config: Config, clock: Clo
 
 
 def _outside(made: Folder, settings: dict[str, Any]) -> None:
-    if (settings.get("revocation") or {}).get("file"):
-        settings["revocation"]["file"] = _REVOKED
+    if settings.get("revocation"):
+        settings["revocation"] = {"file": _REVOKED}
         _write(made.server, _REVOKED, b"{}")
     for source in (settings.get("attributes") or {}).get("sources") or ():
         source.pop("bearer_token_file", None)

@@ -92,11 +92,11 @@ def tokens_say_what_they_are(config: Config) -> Iterator[Finding]:
 @advice
 def effects_can_be_stopped(config: Config) -> Iterator[Finding]:
     names = [route.name for route in config.routes if route.effects and route.token]
-    if names and config.revocation.file is None:
+    if names and config.revocation.file is None and not config.revocation.remote:
         yield Finding(
             ("revocation", "file"),
             f"tokens cannot be revoked before they expire; routes with effects: {listed(names)}",
-            "name a revocation file",
+            "name a revocation feed, redis or file",
         )
 
 
