@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
@@ -29,15 +30,15 @@ from extauthz.sts.form import MAX_BODY, Form, parse
 from extauthz.sts.service import UNAVAILABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
     from extauthz.sts.interfaces import Client
     from extauthz.sts.service import TokenService
 
-    ClientOf = Callable[[Request], Client | None]
-    """The registered workload whose certificate the request came with; None: there is none."""
+    ClientOf = Callable[[Request], Client | None | Awaitable[Client | None]]
+    """The registered workload whose certificate the request came with; None: there is none. May raise ExtauthzError."""
 
 log = logging.getLogger(__name__)
 NO_STORE: Final = {"cache-control": "no-store", "pragma": "no-cache"}
@@ -54,7 +55,11 @@ def routes(service: TokenService, client_of: ClientOf) -> list[Route]:
         form = await _form(request)
         if isinstance(form, Refused):
             return _refusal(form)
-        answer = await service.token(client_of(request), form, local=_local(request))
+        try:
+            client = await _client(request, client_of)
+        except ExtauthzError as error:
+            return _refusal(_fault(error))
+        answer = await service.token(client, form, local=_local(request))
         return JSONResponse(answer.body(), headers=NO_STORE) if isinstance(answer, Issued) else _refusal(answer)
 
     async def introspect(request: Request) -> Response:
@@ -97,9 +102,14 @@ async def _asked(
     if isinstance(form, Refused):
         return form
     try:
-        return await ask(client_of(request), form)
+        return await ask(await _client(request, client_of), form)
     except ExtauthzError as error:
         return _fault(error)
+
+
+async def _client(request: Request, client_of: ClientOf) -> Client | None:
+    found = client_of(request)
+    return await found if isinstance(found, Awaitable) else found
 
 
 async def _event(request: Request, service: TokenService) -> EventRefused | Response | None:

@@ -1,4 +1,7 @@
-"""Who deals with the token service, and what it needs of others: small interfaces, met by the authority."""
+"""Who deals with the token service, and what it needs of others: small interfaces, met by the authority.
+
+`permission.EnginePolicy` is the `Policy` over any engine; the others are the authority's.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from extauthz.policy.engine import Evaluation
+    from extauthz.store.revocations import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,8 @@ class Policy(Protocol):
 class Revocations(Protocol):
     """Raises StoreError when it cannot be asked: unknown is not "not revoked"."""
 
-    async def revoke(self, kind: str, value: str, *, until: float, before: float | None = None, reason: str) -> int:
-        """The entry's sequence number. Kinds: `token` (hex SHA-256), `jti`, `subject`, `workload`, `key`."""
+    async def revoke(self, kind: Kind, value: str, *, until: float, before: float | None = None, reason: str) -> int:
+        """The entry's sequence number (`store.revocations.RevocationLog.revoke`)."""
 
     async def revoked(
         self, *, digest: str, jti: str, sub: str, kid: str, issued_at: float, ancestors: Sequence[str]

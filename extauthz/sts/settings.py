@@ -64,6 +64,13 @@ class DevelopmentSettings(Settings):
     """Let callers sign in that are not on this machine. Without it only loopback and Unix sockets may."""
 
 
+class SubjectIssuerSettings(IssuerSettings):
+    """Another issuer whose tokens may be exchanged."""
+
+    delegates: bool = False
+    """Its tokens may say who acts for the subject (`act`); the chain is kept. Without it such a token is refused."""
+
+
 class TransmitterSettings(IssuerSettings):
     """Who may push security events (RFC 8935), and about whose subjects."""
 
@@ -90,7 +97,7 @@ class StsSettings(Settings):
     """Purpose → the purposes that are directly narrower. An exchange may only go down; cycles are refused."""
     unstated_purposes: tuple[Purpose, ...] = ()
     """Purposes that may be named for a subject token that has none, and all below. Empty: it stays without one."""
-    subject_issuers: tuple[IssuerSettings, ...] = ()
+    subject_issuers: tuple[SubjectIssuerSettings, ...] = ()
     """Other issuers whose tokens may be exchanged."""
     opaque_audiences: tuple[Text, ...] = ()
     """Services whose access tokens are opaque: they introspect."""

@@ -78,6 +78,7 @@ class Tokens:
         self._revocations = revocations
         self._clock = clock
         own = (self._own, OwnKeys(signer, ALGORITHMS))
+        self._delegates = frozenset(entry.name for entry in settings.subject_issuers if entry.delegates)
         self._ours = Signatures([own])
         self._all = Signatures([*((entry, sources[entry.name]) for entry in settings.subject_issuers), own])
 
@@ -87,7 +88,7 @@ class Tokens:
         1. one of ours that is opaque is looked up; every other one is proved by its issuer's signature
         2. it is of the kind that is expected: an access token, or one of our transaction tokens
         3. its claims: time, subject, audience, actors, ancestors (`authn.claims.accept`)
-        4. only our own tokens say who acts and what they were derived from: nobody else knows our workloads
+        4. what it was derived from, only our own tokens say; who acts, only those of issuers that may (`delegates`)
         5. neither it, its subject, its key nor an ancestor has been revoked, and none of its actors
         """
         proven = await self.prove(token, transaction=transaction)  # 1, 2
@@ -99,8 +100,8 @@ class Tokens:
         if isinstance(accepted, Deny):
             return accepted
         subject, own = accepted.subject, proven.issuer.name == OWN
-        if not own and (subject.act or subject.ancestors):  # 4
-            return deny("token.claims", "act or ancestors from another issuer")
+        if not own and (subject.ancestors or (subject.act and proven.issuer.name not in self._delegates)):  # 4
+            return deny("token.claims", "ancestors, or act, from an issuer that may not say so")
         if await self.revoked(proven, subject):  # 5
             return deny("token.revoked")
         return Held(subject, proven.claims, subject.token_id or f"sha256:{proven.digest}", proven.typ, own)
