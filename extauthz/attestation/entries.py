@@ -56,6 +56,8 @@ SpiffeTemplate = Annotated[str, AfterValidator(_template)]
 DnsName = Annotated[str, AfterValidator(_dns_name)]
 Selector = Annotated[str, Field(pattern=r"^[a-z0-9]{1,32}:[^\x00-\x1f\x7f]{1,600}$")]
 Audience = Annotated[str, Field(min_length=1, max_length=512)]
+Scope = Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,256}$")]
+Purpose = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 class EntrySettings(Settings):
@@ -77,6 +79,10 @@ class EntrySettings(Settings):
     """Audiences of tokens that it may receive from others and exchange. Empty: none."""
     exchange_to: tuple[Audience, ...] = ()
     """Audiences that it may ask tokens for. Empty: none."""
+    scopes: tuple[Scope, ...] = ()
+    """Scopes that its own access tokens (client_credentials) may have."""
+    purposes: tuple[Purpose, ...] = ()
+    """Purposes that its own access tokens may be for."""
     dns_names: tuple[DnsName, ...] = ()
     """DNS names in its X.509-SVIDs."""
     environment: Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?)?$")] = ""
