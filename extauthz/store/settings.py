@@ -18,12 +18,14 @@ class MemoryStoreSettings(Settings):
     """In this process alone, and gone with it: for tests and a first look."""
 
     kind: Literal["memory"]
+    """Always `memory`."""
 
 
 class SqliteStoreSettings(Settings):
     """One file on this machine, for any number of processes."""
 
     kind: Literal["sqlite"]
+    """Always `sqlite`."""
     path: Path
     """The database; made with mode 0600 when it is not there. Its directory must be there."""
     timeout: Duration = Field(default="2s", gt=0, le=30)  # type: ignore[assignment]  # parsed by the unit
@@ -82,6 +84,7 @@ class RedisStoreSettings(RedisSettings):
     """Shared by several replicas."""
 
     kind: Literal["redis"]
+    """Always `redis`."""
 
 
 StoreSettings = Annotated[MemoryStoreSettings | SqliteStoreSettings | RedisStoreSettings, Field(discriminator="kind")]
