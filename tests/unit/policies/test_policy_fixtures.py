@@ -18,7 +18,7 @@ FIXTURES = Path(__file__).resolve().parents[3] / "policies" / "fixtures"
 CASES = {case.name: case for case in load_cases(FIXTURES.parent)}
 ENTRYPOINTS = {
     f"extauthz/{name}/decision"
-    for name in ("approvals", "datasets", "egress", "features", "main", "models", "operations", "payments")
+    for name in ("approvals", "datasets", "egress", "exchange", "features", "main", "models", "operations", "payments")
 }
 
 
@@ -72,7 +72,8 @@ def test_entrypoints_read_narrowly(report):
 
 def test_only_approvals_tell_subjects_apart(report):
     readers = {name for name in ENTRYPOINTS if ("subject", "id") in report.analyses[name].paths}
-    assert readers == {"extauthz/approvals/decision", "extauthz/main/decision"}
+    # An exchange is never answered from a cache.
+    assert readers == {"extauthz/approvals/decision", "extauthz/exchange/decision", "extauthz/main/decision"}
 
 
 HOSTILE = "x\x00\x1b[31m\u2028\x85\r\nset-cookie: a=b" * 100

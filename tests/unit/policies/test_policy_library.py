@@ -58,7 +58,7 @@ def test_nothing_reads_the_clock_the_network_or_chance(sources):
 
 def test_decision_objects_default_to_denial(sources):
     entrypoints = [text for text in sources.values() if "# entrypoint: true" in text]
-    assert len(entrypoints) == 8
+    assert len(entrypoints) == 9
     for text in entrypoints:
         assert 'default decision := {"allow": false, "ttl": 1}' in text
 
