@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from extauthz.sts.interfaces import Client
     from extauthz.sts.service import TokenService
 
-    ClientOf = Callable[[Request], Client | None | Awaitable[Client | None]]
+    ClientOf = Callable[[Request], Client | Awaitable[Client | None] | None]
     """The registered workload whose certificate the request came with; None: there is none. May raise ExtauthzError."""
 
 log = logging.getLogger(__name__)
