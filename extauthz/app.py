@@ -35,11 +35,14 @@ from extauthz.authzen.evaluator import Evaluator
 from extauthz.check.compat import pipeline as compat
 from extauthz.check.compat import result as plugin_result
 from extauthz.check.credential import CredentialStage
+from extauthz.check.exchange import Exchanger, Wanted
+from extauthz.check.own_identity import ServerIdentity
 from extauthz.check.pipeline import Pipeline, Route
 from extauthz.check.policy_input import InputTemplate
 from extauthz.check.policy_stage import PolicyStage
 from extauthz.check.router import Router
 from extauthz.check.routes import VARIABLE, RouteSettings
+from extauthz.check.token_service import StsClient
 from extauthz.clock import Clock, SystemClock
 from extauthz.errors import ExtauthzError
 from extauthz.generation import Generation
@@ -96,10 +99,18 @@ class _Active:
     tokens: BearerVerifier
     recorder: Recorder
     outbound: Outbound
+    identity: ServerIdentity | None
+    own_outbound: Outbound | None
+    """For calls that show our own certificate."""
     tasks: Tasks
 
-    async def close(self) -> None:
+    async def close(self, successor: _Active | None = None) -> None:
+        """`successor` goes on with what it shares with this one: the identity where its settings are the same."""
         await self.tasks.close()
+        if self.own_outbound is not None:
+            await self.own_outbound.close()
+        if self.identity is not None and (successor is None or successor.identity is not self.identity):
+            await self.identity.close()
         if self.follower is not None:
             await self.follower.close()
         await self.keys.close()
@@ -157,8 +168,9 @@ class Application:
             return {"ready": False, "draining": self._draining}
         answering = active.rollout or active.engine
         engine_ready = await answering.ready()
+        identity = active.identity
         return {
-            "ready": engine_ready and not self._draining,
+            "ready": engine_ready and not self._draining and (identity is None or identity.ready),
             "draining": self._draining,
             "generation": active.generation.number,
             "transport": self._transport,
@@ -168,6 +180,7 @@ class Application:
                 "revision": answering.revision,
             },
             "candidate": None if active.rollout is None else active.rollout.numbers(),
+            "identity": None if identity is None else identity.status(),
             "issuers": active.keys.status(),
             "routes": len(active.config.routes),
         }
@@ -190,7 +203,7 @@ class Application:
         self._activate(fresh)
         self._metrics.reload("ok")
         if old is not None:
-            self._tasks.start(_retire(old), "retire")
+            self._tasks.start(_retire(old, fresh), "retire")
         return []
 
     def _activate(self, fresh: _Active) -> None:
@@ -205,14 +218,29 @@ class Application:
         self._metrics.candidate(fresh.rollout.numbers if fresh.rollout else None)
         self._metrics.revocations(fresh.revocations.numbers)
         self._metrics.cache_entries("token", lambda: fresh.tokens.entries)
+        if (exchanger := fresh.pipeline.exchanger) is not None:
+            self._metrics.cache_entries("exchange", lambda: exchanger.entries)
         engine = fresh.engine
         if isinstance(engine, CachedEngine):
             self._metrics.cache_entries("decision", lambda: engine.stats.entries)
 
     async def _build(self, generation: Generation) -> _Active:
-        """Builds the parts from the bottom up; nothing of it is visible before `_activate`."""
-        clock = self._clock
+        """Nothing of it is visible before `_activate`."""
         config = await asyncio.to_thread(generation.config)
+        running = None if self._active is None else self._active.identity
+        if config.identity is None or (running is not None and running.settings == config.identity):
+            return await self._assemble(generation, config, running if config.identity is not None else None)
+        identity = ServerIdentity(config.identity, self._clock, partial(self._metrics.certificate, "svid"))
+        try:
+            await identity.start()
+            return await self._assemble(generation, config, identity)
+        except BaseException:
+            await identity.close()
+            raise
+
+    async def _assemble(self, generation: Generation, config: Config, identity: ServerIdentity | None) -> _Active:
+        """Builds the parts from the bottom up."""
+        clock = self._clock
         if config.server.tls is not None:
             ends = await asyncio.to_thread(certificate.not_after, config.server.tls.certificate)
             self._metrics.certificate("listener", ends)
@@ -220,11 +248,12 @@ class Application:
         urls = [url for issuer in config.issuers for url in (*issuer.outbound_urls, *issuer.introspection_urls)]
         verify = await asyncio.to_thread(config.outbound.verify)
         outbound = Outbound([*urls, *outbound_urls(config.attributes), *config.revocation.outbound_urls], verify=verify)
+        own_outbound = _own_outbound(config, identity)
         revocations = Revocations(config.revocation, clock)
         if self._active is not None:
             revocations.inherit(self._active.revocations)
         follower = await asyncio.to_thread(open_follower, revocations, OutboundFeed(outbound), clock)
-        workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations)
+        workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations, identity)
         keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch)
         tokens = BearerVerifier.of(
             config.issuers,
@@ -233,7 +262,7 @@ class Application:
             clock,
             tasks,
             send=outbound.send,
-            own=None,
+            own=None if own_outbound is None else own_outbound.send,
             asked=partial(self._metrics.upstream, "introspection"),
         )
         sources = await asyncio.to_thread(
@@ -266,6 +295,7 @@ class Application:
             clock=clock,
             max_deadline=config.server.max_deadline,
             transport=self._transport,
+            exchanger=self._exchanger(config, identity, own_outbound, revocations, tasks),
         )
         api = self._api(generation, config, [route for _, route in routes], policy, recorder, tokens, tickets, rollout)
         # Nothing below can fail: what runs in the background starts only when all the rest stands.
@@ -291,7 +321,29 @@ class Application:
             tokens=tokens,
             recorder=recorder,
             outbound=outbound,
+            identity=identity,
+            own_outbound=own_outbound,
             tasks=tasks,
+        )
+
+    def _exchanger(
+        self,
+        config: Config,
+        identity: ServerIdentity | None,
+        own: Outbound | None,
+        revocations: Revocations,
+        tasks: Tasks,
+    ) -> Exchanger | None:
+        if config.sts is None or identity is None or own is None:
+            return None
+        return Exchanger(
+            config.sts,
+            StsClient(config.sts.url, own),
+            own=identity.shown,
+            revocations=revocations,
+            clock=self._clock,
+            tasks=tasks,
+            waited=partial(self._metrics.upstream, "sts"),
         )
 
     async def _engine(self, generation: Generation, config: Config, revocations: Revocations) -> Engine:
@@ -402,6 +454,17 @@ def _reader(settings: PolicySettings) -> Callable[[Any], Decision]:
     return plugin_result.read if settings.compat else result.parse
 
 
+def _own_outbound(config: Config, identity: ServerIdentity | None) -> Outbound | None:
+    """For calls that show our own certificate, to the authority of our own trust domain."""
+    if identity is None:
+        return None
+    asked = [issuer.introspection for issuer in config.issuers if issuer.introspection is not None]
+    urls = [introspection.url for introspection in asked if introspection.client == "mtls"]
+    if config.sts is not None:
+        urls.append(config.sts.url)
+    return Outbound(urls, verify=identity.context)
+
+
 def _route(settings: RouteSettings, config: Config, generation: Generation, sources: Sources) -> Route:
     """A route policy made ready. Raises ConfigError with the route's place in the file's terms."""
     template = settings.match.path if settings.match else ""
@@ -412,7 +475,9 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
     plan = None
     if settings.attributes:
         plan = build_plan(settings.attributes, sources, verified=verified, variables=VARIABLE.findall(template))
-    remove = settings.policy_headers if settings.forward_token else (*settings.policy_headers, "authorization")
+    # Where a token is exchanged, what takes its place overwrites it; nothing else may leave it standing.
+    kept = settings.forward_token and settings.exchange is None
+    remove = settings.policy_headers if kept else (*settings.policy_headers, "authorization")
     return Route(
         settings=settings,
         callers=IdPatterns(settings.workloads).match,
@@ -429,6 +494,7 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
             action=settings.action,
             resource_type=settings.resource.type,
         ),
+        exchange=None if settings.exchange is None else Wanted.of(settings.exchange),
     )
 
 
@@ -437,7 +503,7 @@ def _projector(generation: Generation, entrypoint: str) -> Projector:
     return projector(analysis) if analysis else canonical
 
 
-async def _retire(old: _Active) -> None:
+async def _retire(old: _Active, successor: _Active) -> None:
     """Closed once no Check can still run under it."""
     await asyncio.sleep(old.config.server.max_deadline + _GRACE)
-    await old.close()
+    await old.close(successor)

@@ -11,6 +11,7 @@ Source: Authorization API 1.0, sections 6, 7, 9 and 10.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,7 +124,12 @@ def _plain(answer: Answer) -> dict[str, Any]:
 
 def _obligations(decision: Allow) -> dict[str, Any]:
     given = decision.obligations
-    found = {"headers": dict(given.headers), "mask": list(given.mask), "metadata": dict(given.metadata)}
+    found: dict[str, Any] = {
+        "headers": dict(given.headers),
+        "mask": list(given.mask),
+        "metadata": dict(given.metadata),
+        "exchange": None if given.exchange is None else asdict(given.exchange),
+    }
     return {name: value for name, value in found.items() if value}
 
 

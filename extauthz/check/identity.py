@@ -1,7 +1,7 @@
 """The identity headers: what the upstream learns of who calls.
 
 They are ours alone. A copy that the client sent is removed whether or not we set one (DESIGN law 4), so an upstream
-behind Envoy may trust every header that starts with `x-extauthz-`.
+behind Envoy may trust every header that starts with `x-extauthz-`, and a `Txn-Token` that it is sent.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ OWNED: Final = (
     "x-extauthz-route",
     "x-extauthz-mask",
     "x-extauthz-decision-id",
+    "txn-token",
 )
-"""Removed from every request, beside whatever else it carries under our prefix."""
+"""Removed from every request where we do not set them, beside whatever else it carries under our prefix."""
 _SAFE: Final = " !#$&'()*+,/:;=?@[]-._~"
 """What stands as it is in a header value; every other byte, `%` included, is percent-encoded (RFC 3986)."""
 

@@ -8,7 +8,7 @@
       4  credential   it becomes a subject (`credential`); its binding (`cnf`) is checked against the peer
       5  attributes   only the sources that the route names, in parallel, within the deadline
       6  policy       projection → decision cache → engine
-      7  obligations  headers to set and to strip, metadata
+      7  obligations  token exchange, headers to set and to strip, metadata
     finally: the record is handed over (also when the caller has gone); the answer is written
 
 A credential is verified before any decision cache is read, so an expired or revoked token never meets a cached allow.
@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.attributes.source import AttributeQuestion
 from extauthz.authn import step_up
+from extauthz.authn.extract import bearer
 from extauthz.check import respond, wire
+from extauthz.check.exchange import narrowed
 from extauthz.check.identity import upstream_headers
 from extauthz.errors import EngineFault
 from extauthz.model import Allow, Decision, Deny, Request, Subject, Workload, deny
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from extauthz.authn.revocation import Revocations
     from extauthz.authn.workload import WorkloadVerifier
     from extauthz.check.credential import CredentialStage
+    from extauthz.check.exchange import Exchanger, Wanted
+    from extauthz.check.exchanged import Granted
     from extauthz.check.policy_input import InputTemplate
     from extauthz.check.policy_stage import PolicyStage
     from extauthz.check.router import Router
@@ -66,6 +70,8 @@ class Route:
     remove: tuple[str, ...]
     """Headers to remove, beside those under our prefix."""
     facts: RouteFacts
+    exchange: Wanted | None = None
+    """The token that the upstream gets in place of the one that came."""
 
 
 @dataclass(slots=True)
@@ -76,6 +82,8 @@ class Facts:
     route: Route | None = None
     workload: Workload | None = None
     subject: Subject | None = None
+    granted: Granted | None = None
+    """The token for the upstream."""
 
 
 class Pipeline:
@@ -92,6 +100,7 @@ class Pipeline:
         clock: Clock,
         max_deadline: float,
         transport: str = "",
+        exchanger: Exchanger | None = None,
     ) -> None:
         self._router = router
         self._workloads = workloads
@@ -103,6 +112,7 @@ class Pipeline:
         self._clock = clock
         self._max_deadline = max_deadline
         self._transport = transport
+        self.exchanger = exchanger
 
     async def check(self, message: bytes, budget: float) -> bytes:
         """A serialized CheckRequest to a serialized CheckResponse; `budget` is the caller's, in seconds.
@@ -181,9 +191,7 @@ class Pipeline:
                 route.settings.resource.type,
                 trail.resource_id,
             )
-            collected = plan.collect_sync(question)
-            if collected is None:
-                collected = await plan.collect(question)
+            collected = plan.collect_sync(question) or await plan.collect(question)
             trail.mark(Stage.ATTRIBUTES)
             if isinstance(collected, Deny):
                 return collected
@@ -198,19 +206,46 @@ class Pipeline:
         )
         evaluation = await self._policy.ask(query, policy_input, trail)
         trail.mark(Stage.POLICY)
+        decision = evaluation.decision
+        # 7 obligations: what has to be had from elsewhere; the rest is written with the answer
+        if isinstance(decision, Allow) and (route.exchange is not None or decision.obligations.exchange is not None):
+            refused = await self._exchange(decision, facts, deadline, trail)
+            trail.mark(Stage.EXCHANGE)
+            if refused is not None:
+                return refused
         # The deadline is asked again before anything is allowed: a late answer must not be an allow nobody reads.
         if self._clock.monotonic() > deadline:
             return deny("engine.deadline", "the decision came too late")
-        return evaluation.decision
+        return decision
 
     def _caller(self, request: Request, route: Route) -> Workload | Deny | None:
         """Step 3. None only on a public route, where no identity was presented."""
-        workload = self._workloads.verify(request)
+        own = route.settings.caller == "self"
+        workload = self._workloads.own(request) if own else self._workloads.verify(request)
         if workload is None:
             return None if route.settings.public else deny("workload.missing")
         if isinstance(workload, Deny) or route.settings.public or route.callers(workload.id):
             return workload
         return deny("workload.route_denied", f"route {route.settings.name}")
+
+    async def _exchange(self, decision: Allow, facts: Facts, deadline: float, trail: Trail) -> Deny | None:
+        """Step 7, the part that may wait. None: `facts.granted` is the token for the upstream. Raises EngineFault."""
+        route, request, subject, asked = facts.route, facts.request, facts.subject, decision.obligations.exchange
+        token = None if request is None else bearer(request)
+        if route is None or route.exchange is None or route.settings.exchange is None or self.exchanger is None:
+            raise EngineFault("engine.invalid_result", "the policy exchanges a token on a route that exchanges none")
+        if subject is None or not isinstance(token, str):
+            return deny("engine.internal", "there is no token to exchange")
+        wanted = route.exchange if asked is None else narrowed(route.exchange, route.settings.exchange, asked)
+        answer = self.exchanger.cached(token, subject, wanted)
+        trail.exchange_cached = answer is not None
+        if answer is None:
+            answer = await self.exchanger.fetch(token, subject, wanted, deadline)
+        if isinstance(answer, Deny):
+            return answer
+        facts.granted = answer
+        trail.exchange = answer.facts
+        return None
 
     def _reuse(self, route: Route, workload: Workload | None, subject: Subject | None) -> float:
         """Seconds for which the decision may be reused: no longer than anything that it was derived from."""
@@ -237,7 +272,8 @@ class Pipeline:
             )
             if decision.obligations.metadata:
                 metadata["policy"] = decision.obligations.metadata
-            return respond.allow(request, headers, metadata, remove=route.remove)
+            credential = facts.granted.header if facts.granted is not None else None
+            return respond.allow(request, headers, metadata, remove=route.remove, credential=credential)
         refused = decision if isinstance(decision, Deny) else _UNDECIDED
         metadata["layer"] = refused.layer.value
         metadata["code"] = refused.code

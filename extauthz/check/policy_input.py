@@ -61,6 +61,8 @@ class InputTemplate:
                 "issuer": subject.issuer,
                 "audience": subject.audience,
             }
+            if subject.act:
+                context["credential"]["act"] = subject.act
         if more := attributes.get("context"):
             context["properties"] = more
         return {

@@ -53,9 +53,12 @@ GRPC_STATUS: Final = {
 _OTHER_GRPC_STATUS: Final = {
     "token.api_key_route": _PERMISSION_DENIED,
     "token.rate_limited": _RESOURCE_EXHAUSTED,
+    "token.exchange_refused": _PERMISSION_DENIED,
 }
-_NO_BEARER: Final = frozenset({"token.api_key_unknown", "token.api_key_route", "token.rate_limited"})
-"""About API keys, for which no authentication scheme is registered."""
+_NO_BEARER: Final = frozenset(
+    {"token.api_key_unknown", "token.api_key_route", "token.rate_limited", "token.exchange_refused"}
+)
+"""About API keys, for which no authentication scheme is registered, and about a token that is good in itself."""
 _NO_CREDENTIAL: Final = frozenset({"token.missing", "token.scheme"})
 _BINDING: Final = frozenset({"transport.binding_mismatch", "transport.binding_missing"})
 _ERRORS: Final = {"token.scope": "insufficient_scope", "token.step_up": "insufficient_user_authentication"}
@@ -85,7 +88,8 @@ def allow(
 ) -> bytes:
     """Steps 1 and 4. `headers`: lower-case names and values to set, each name once.
 
-    `credential`: one more header, with a secret value; it is never kept. `remove`: names to strip beside our own. `metadata`: JSON values.
+    `credential`: one more header, with a secret value; it is never kept. `remove`: names to strip beside our own.
+    `metadata`: JSON values.
     """
     spoofed: tuple[str, ...] = ()
     if _OURS.search("\n".join(request.headers)):
@@ -157,7 +161,10 @@ def _ok_headers(
     with_id: bool,  # noqa: FBT001 - a cached function is called with positions
     fresh: str,
 ) -> bytes:
-    """`OkHttpResponse` without the decision id and the header named `fresh`. Envoy removes after it sets: what we set must not be removed."""
+    """`OkHttpResponse` without the decision id and the header `fresh`.
+
+    Envoy removes after it sets: what we set must not be removed.
+    """
     ok = CheckResponse().ok_response
     kept = {DECISION_ID} if with_id else set()
     kept.add(fresh)

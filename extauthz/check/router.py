@@ -5,6 +5,8 @@
    in Envoy's configuration cannot put a request under a weaker policy.
 3. Where Envoy names none, host, method and path template decide: a literal segment goes before a variable, a variable
    before `**`; of two routes with the same template the first in the file that covers host and method is taken.
+   A route whose caller is our own service (`caller: self`) is found only by its name: otherwise whoever reaches an open
+   listener could pass for us by host and path.
 4. No route → `request.route_unknown`: nothing is allowed that nobody described.
 """
 
@@ -95,7 +97,7 @@ class Router(Generic[R]):
         for settings, route in routes:
             entry = _entry(settings, route)
             self._named[settings.name] = (route, entry)
-            if entry is not None:
+            if entry is not None and settings.caller == "peer":  # 3
                 self._insert(entry)
 
     def _insert(self, entry: _Entry[R]) -> None:

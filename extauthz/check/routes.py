@@ -91,8 +91,8 @@ class RouteSettings(Settings):
     public: bool = False
     """True: callers need no workload identity (a client at the edge). A presented one is still verified."""
     caller: Literal["peer", "self"] = "peer"
-    """`peer`: whoever holds the certificate that Envoy reports. `self`: our own service, through a local listener of our
-    Envoy; the caller is this server's own workload. Such a route is reached only where Envoy names it."""
+    """`peer`: whoever holds the certificate that Envoy reports. `self`: our own service, through a local listener of
+    our Envoy; the caller is this server's own workload. Such a route is reached only where Envoy names it."""
     workloads: tuple[WorkloadPattern, ...] = ()
     """SPIFFE IDs that may call; `*` covers one path segment. Empty with `public: false` refuses everyone."""
     credential: Literal["jwt", "api_key", "workload", "none"] = "jwt"

@@ -9,8 +9,15 @@ from pydantic import Field, PrivateAttr
 
 from extauthz.api.settings import ApiSettings
 from extauthz.attributes.settings import AttributesSettings
-from extauthz.authn.settings import IssuerSettings, RevocationSettings, VerifierSettings, WorkloadSettings
+from extauthz.authn.settings import (
+    IdentitySettings,
+    IssuerSettings,
+    RevocationSettings,
+    VerifierSettings,
+    WorkloadSettings,
+)
 from extauthz.authority.settings import AuthoritySettings  # noqa: TC001 - pydantic reads it at run time
+from extauthz.check.exchange_settings import TokenServiceSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.check.routes import RouteSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.outbound import OutboundSettings
 from extauthz.policy.settings import PolicySettings
@@ -37,6 +44,10 @@ class Config(Settings):
     """Environment that this server protects, for example `prod`; policies read it, and workloads must belong to it."""
     server: ServerSettings = ServerSettings()
     """Where the server listens, and its limits."""
+    identity: IdentitySettings | None = None
+    """The server's own identity: shown to the authority, and the caller of routes with `caller: self`."""
+    sts: TokenServiceSettings | None = None
+    """The token service that routes with `exchange` ask."""
     workload: WorkloadSettings = WorkloadSettings()
     """Which calling workloads are known."""
     issuers: tuple[IssuerSettings, ...] = ()

@@ -4,7 +4,9 @@
 2. An object must have a boolean `allow`.
 3. `allow: true` with reasons contradicts itself: a fault.
 4. `allow: false` takes its reasons, in their order; none means `role.denied`.
-5. `ttl` is a number of seconds, not negative. Other keys are ignored.
+5. `obligations.exchange` is an object with at most `audience`, `scopes` and `purpose`: a word that is not understood
+   could have been meant to narrow.
+6. `ttl` is a number of seconds, not negative. Other keys are ignored.
 
 Whatever is read is bounded, and free of control characters: it travels in headers, JSON bodies and logs.
 """
@@ -19,19 +21,21 @@ import orjson
 
 from extauthz.codes import POLICY_LAYERS
 from extauthz.errors import EngineFault
-from extauthz.model import NO_OBLIGATIONS, Allow, Decision, Deny, Obligations, Reason
+from extauthz.model import NO_OBLIGATIONS, Allow, Decision, Deny, Exchange, Obligations, Reason
 
 MAX_REASONS: Final = 32
 MAX_TEXT: Final = 2048
 MAX_HEADERS: Final = 64
 MAX_HEADER_VALUE: Final = 4096
 MAX_MASKS: Final = 256
+MAX_SCOPES: Final = 64
 MAX_METADATA: Final = 16 * 1024
 
 _CODE: Final = re.compile(r"([a-z]+)\.[a-z0-9_]{1,64}")
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 section 5.6.2, lower case
 _HEADER_VALUE: Final = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")  # RFC 9110 section 5.5, without obs-text
 _MASK: Final = re.compile(r"[!-+\--~]{1,128}")  # visible ASCII without the comma that joins them
+_WORD: Final = re.compile(r"[!-~]{0,512}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _ALLOW: Final = Allow()
@@ -84,7 +88,7 @@ def _kind(value: Any) -> str:
     return {"NoneType": "null", "list": "a list", "str": "a string"}.get(type(value).__name__, "a number")
 
 
-def _ttl(value: Any) -> float | None:  # 5
+def _ttl(value: Any) -> float | None:  # 6
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
@@ -131,9 +135,26 @@ def _obligations(value: Any) -> Obligations:
     headers = _headers(value.get("headers"))
     mask = _mask(value.get("mask"))
     metadata = _metadata(value.get("metadata"))
-    if not (headers or mask or metadata):
+    exchange = _exchange(value.get("exchange"))
+    if not (headers or mask or metadata or exchange):
         return NO_OBLIGATIONS
-    return Obligations(headers, mask, metadata)
+    return Obligations(headers, mask, metadata, exchange)
+
+
+def _exchange(value: Any) -> Exchange | None:  # 5
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not {"audience", "scopes", "purpose"}.issuperset(value):
+        _invalid("obligations.exchange is not an object of audience, scopes and purpose")
+    audience, purpose, scopes = value.get("audience", ""), value.get("purpose", ""), value.get("scopes", [])
+    if not isinstance(scopes, list) or len(scopes) > MAX_SCOPES:
+        _invalid(f"obligations.exchange.scopes is not a list of at most {MAX_SCOPES}")
+    for text in (audience, purpose):
+        if not isinstance(text, str) or not _WORD.fullmatch(text):
+            _invalid("obligations.exchange.audience or purpose is not visible ASCII")
+    if not all(isinstance(scope, str) and scope and _WORD.fullmatch(scope) for scope in scopes):
+        _invalid("a scope in obligations.exchange is not visible ASCII")
+    return Exchange(audience, tuple(scopes), purpose)
 
 
 def _headers(value: Any) -> tuple[tuple[str, str], ...]:

@@ -36,9 +36,9 @@ BUCKETS: Final = (
 )
 _BUCKETS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKETS)
 OTHER: Final = "other"
-Upstream = Literal["jwks", "introspection", "attributes", "opa"]
-UPSTREAMS: Final[tuple[Upstream, ...]] = ("jwks", "introspection", "attributes", "opa")
-CACHES: Final = ("token", "decision")
+Upstream = Literal["jwks", "introspection", "attributes", "opa", "sts"]
+UPSTREAMS: Final[tuple[Upstream, ...]] = ("jwks", "introspection", "attributes", "opa", "sts")
+CACHES: Final = ("token", "decision", "exchange")
 _MAX_ISSUERS: Final = 256
 
 
@@ -216,6 +216,8 @@ class Metrics(Collector):
             self._caches["token", "hit" if trail.token_cached else "miss"] += 1
         if trail.decision_cached is not None:
             self._caches["decision", "hit" if trail.decision_cached else "miss"] += 1
+        if trail.exchange_cached is not None:
+            self._caches["exchange", "hit" if trail.exchange_cached else "miss"] += 1
         total = 0
         for histogram, ns in zip(self._stages, trail.ns, strict=True):
             if ns > 0:
@@ -241,7 +243,7 @@ class Metrics(Collector):
     def jwks_fetch(self, issuer: str, outcome: Literal["ok", "error"]) -> None:
         self._add("extauthz_jwks_fetches_total", self._issuer(issuer), outcome)
 
-    def cache_entries(self, cache: Literal["token", "decision"], size: Callable[[], int]) -> None:
+    def cache_entries(self, cache: Literal["token", "decision", "exchange"], size: Callable[[], int]) -> None:
         """Where to ask for a cache's size when scraped."""
         self._entries[cache] = size
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from extauthz.model import Decision, Subject, Workload
-    from extauthz.telemetry.trail import Trail
+    from extauthz.telemetry.trail import ExchangeFacts, Trail
 
 LINE_MAX: Final = 4096
 """Bytes of a line, its newline included (PIPE_BUF on Linux)."""
@@ -111,7 +111,7 @@ def _record(trail: Trail, labels: Mapping[str, str], *, full_path: bool) -> dict
     layer, code = _verdict(decision)
     us = {name: ns // 100 / 10 for stage, name in _STAGES if (ns := trail.ns[stage])}
     us["timer_check_us"] = sum(trail.ns) // 100 / 10
-    return {
+    record: dict[str, Any] = {
         "type": "check",
         "decision_id": trail.decision_id,
         "timestamp": _timestamp(trail.started),
@@ -138,6 +138,22 @@ def _record(trail: Trail, labels: Mapping[str, str], *, full_path: bool) -> dict
         "cached": {"token": trail.token_cached, "decision": trail.decision_cached},
         "metrics": us,
     }
+    if trail.exchange_cached is not None:
+        record["cached"] = {**record["cached"], "exchange": trail.exchange_cached}
+    if trail.exchange is not None:
+        record["exchange"] = _exchange(trail.exchange)
+    return record
+
+
+def _exchange(made: ExchangeFacts) -> dict[str, str]:
+    found = {
+        "audience": plain(made.audience, 256),
+        "actor": plain(made.actor, 256),
+        "purpose": plain(made.purpose, 64),
+        "token": made.digest,
+        "token_id": plain(made.token_id, 128),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _timestamp(seconds: float) -> str:
@@ -191,18 +207,9 @@ def _subject(subject: Subject | None) -> dict[str, Any] | None:
         who["token_id"] = plain(subject.token_id, 128)
     if subject.purpose:
         who["purpose"] = plain(subject.purpose, 128)
-    if actors := _actors(subject.claims.get("act")):
-        who["act"] = actors
+    if subject.act:
+        who["act"] = [plain(actor, 128) for actor in subject.act[:8]]
     return who
-
-
-def _actors(act: Any) -> list[str]:
-    """The chain of `act` (RFC 8693 section 4.1), the current actor first."""
-    actors: list[str] = []
-    while isinstance(act, dict) and len(actors) < 4:  # noqa: PLR2004 - a longer chain tells an operator no more
-        actors.append(plain(str(act.get("sub", "")), 128))
-        act = act.get("act")
-    return actors
 
 
 def _workload(workload: Workload | None) -> str:

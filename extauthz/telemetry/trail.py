@@ -30,7 +30,9 @@ class Stage(IntEnum):
     ATTRIBUTES = 4
     POLICY = 5
     """Policy evaluation, the decision cache included."""
-    RESPOND = 6
+    EXCHANGE = 6
+    """The token for the upstream, the cache included."""
+    RESPOND = 7
     """Obligations and the answer's bytes."""
 
 
@@ -49,6 +51,17 @@ class RouteFacts:
     entrypoint: str = ""
     action: str = ""
     resource_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeFacts:
+    """What a record says of the token that the upstream got. `digest`: the first 16 hex digits of its SHA-256."""
+
+    audience: str
+    actor: str
+    purpose: str
+    digest: str
+    token_id: str
 
 
 NO_ROUTE: Final = RouteFacts("none")
@@ -74,6 +87,8 @@ class Trail:
         "decision_cached",
         "decision_id",
         "engine",
+        "exchange",
+        "exchange_cached",
         "host",
         "method",
         "ns",
@@ -112,6 +127,9 @@ class Trail:
         """None: no token was looked up."""
         self.decision_cached: bool | None = None
         """None: no policy was asked."""
+        self.exchange: ExchangeFacts | None = None
+        self.exchange_cached: bool | None = None
+        """None: no token was exchanged."""
         self._ticks = ticks
         self._last = ticks()
 

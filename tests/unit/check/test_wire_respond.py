@@ -64,7 +64,7 @@ def test_metadata_that_is_no_json_or_too_deep_is_dropped():
 def test_a_denial_has_the_status_of_its_layer_and_says_which(code):
     decision = deny(code, "for operators only")
     answer = read_answer(respond.deny(decision, ID, parsed(), {"layer": decision.layer.value, "decision_id": ID}))
-    others = {"token.api_key_route": 7, "token.rate_limited": 8}
+    others = {"token.api_key_route": 7, "token.rate_limited": 8, "token.exchange_refused": 7}
     assert answer.code == others.get(code, respond.GRPC_STATUS[decision.layer])
     assert answer.status == http_status(code)
     body = json.loads(answer.body)
@@ -78,9 +78,14 @@ def test_a_denial_has_the_status_of_its_layer_and_says_which(code):
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-extauthz-decision-id"] == ID
     assert ("retry-after" in answer.headers) == (decision.layer is Layer.ENGINE or code == "token.rate_limited")
-    api_key = code in {"token.api_key_unknown", "token.api_key_route", "token.rate_limited"}
+    no_bearer = code in {
+        "token.api_key_unknown",
+        "token.api_key_route",
+        "token.rate_limited",
+        "token.exchange_refused",
+    }
     assert ("www-authenticate" in answer.headers) == (
-        (decision.layer is Layer.TOKEN and not api_key) or code.startswith("transport.binding_")
+        (decision.layer is Layer.TOKEN and not no_bearer) or code.startswith("transport.binding_")
     )
     assert answer.metadata == {"layer": decision.layer.value, "decision_id": ID}
     assert "operators" not in answer.body + str(answer.headers)

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from extauthz.codes import CODES
 from extauthz.model import Allow, Deny, Obligations, Reason, Subject, Workload, deny
 from extauthz.telemetry import record
-from extauthz.telemetry.trail import RouteFacts, Stage, Trail, decision_id
+from extauthz.telemetry.trail import ExchangeFacts, RouteFacts, Stage, Trail, decision_id
 from tests.support.attribute_questions import request
 
 SCHEMA = Draft202012Validator(record.schema())
@@ -29,7 +29,8 @@ ALICE = Subject(
     purpose="payment",
     token_id="j-1",
     digest="0123456789abcdef" * 4,
-    claims={"act": {"sub": "orchestrator", "act": {"sub": "gateway"}}, "secret_claim": "do-not-log"},
+    claims={"secret_claim": "do-not-log"},
+    act=("orchestrator", "gateway"),
 )
 GATEWAY = Workload("spiffe://bank.example/env/prod/ns/edge/sa/gateway", "bank.example")
 
@@ -186,14 +187,24 @@ def test_a_label_that_is_no_text_costs_details_only() -> None:
 
 
 def test_a_chain_of_actors_is_bounded() -> None:
-    act: dict[str, Any] = {"sub": "last"}
-    for number in range(50):
-        act = {"sub": f"a{number}", "act": act}
     made = trail(Allow())
-    made.subject = Subject("user", "alice", "jwt", claims={"act": act})
-    assert read(made)["subject"]["act"] == ["a49", "a48", "a47", "a46"]
-    made.subject = Subject("user", "alice", "jwt", claims={"act": {"sub": ["x"], "act": "y"}})
-    assert read(made)["subject"]["act"] == ["['x']"]
+    made.subject = Subject("user", "alice", "jwt", act=tuple(f"a{number}" for number in range(50)))
+    assert read(made)["subject"]["act"] == [f"a{number}" for number in range(8)]
+
+
+def test_an_exchanged_token_leaves_what_may_be_said_of_it() -> None:
+    made = trail(Allow())
+    made.exchange = ExchangeFacts("orchestration", GATEWAY.id, "payment", "0123456789abcdef", "t-2")
+    made.exchange_cached = True
+    got = read(made)
+    assert got["exchange"] == {
+        "audience": "orchestration",
+        "actor": GATEWAY.id,
+        "purpose": "payment",
+        "token": "0123456789abcdef",
+        "token_id": "t-2",
+    }
+    assert got["cached"]["exchange"] is True
 
 
 ANY = st.text(max_size=400) | st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "So"]), max_size=400)
