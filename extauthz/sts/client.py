@@ -120,7 +120,7 @@ def read(response: Response, requested: str) -> Issued | Refused:
     if response.status != _HTTP_OK:
         return _refusal(answer, response.status)  # 2
     token, kind, lifetime = answer.get("access_token"), answer.get("issued_token_type"), answer.get("expires_in")
-    if kind not in _TYPES or (kind == TRANSACTION_TOKEN) != (requested == TRANSACTION_TOKEN):  # 3
+    if not isinstance(kind, str) or kind not in _TYPES or (kind == TRANSACTION_TOKEN) != (requested == TRANSACTION_TOKEN):  # 3
         raise OutboundError("the token service answered with another kind of token")
     if not isinstance(token, str) or len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token):  # 3
         raise OutboundError("the token service answered with a malformed token")
