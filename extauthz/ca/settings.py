@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotation
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,8 +15,8 @@ from extauthz.settings import Duration, Settings
 class CaSettings(Settings):
     """The certificate authority: what it issues, when its own certificate is replaced, whom else it trusts."""
 
-    algorithm: KeyAlgorithm = "ES256"
-    """Kind of the CA keys that are made from now on. Envoy accepts no EdDSA certificates unless it is told to."""
+    algorithm: Literal["ES256", "ES384", "RS256"] = "ES256"
+    """Kind of the CA keys that are made from now on. TLS libraries, Envoy's among them, take no EdDSA from a CA."""
     lifetime: Duration = Field(default="7d", gt=0)  # type: ignore[assignment]  # parsed by the unit
     """Life of a CA certificate."""
     rotate_after: Duration | None = None
