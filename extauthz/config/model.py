@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
+from extauthz.agent.settings import AgentSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.api.settings import ApiSettings
 from extauthz.attributes.settings import AttributesSettings
 from extauthz.authn.settings import (
@@ -72,6 +73,8 @@ class Config(Settings):
     """State of the authority that outlives a process or is shared by replicas; in memory when it is absent."""
     authority: AuthoritySettings | None = None
     """The issuer of a trust domain, for `extauthz authority serve`; no other verb reads it."""
+    agent: AgentSettings | None = None
+    """One workload's identity, for `extauthz agent`; no other verb reads it."""
 
     _origin: Origin = PrivateAttr(default=Origin())
 

@@ -16,7 +16,7 @@ import datetime as dt
 import functools
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,15 +26,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from extauthz.errors import ExtauthzError
 from extauthz.sds import messages
+from extauthz.sds.names import ALL_TRUST, OWN_CERTIFICATE, OWN_TRUST, SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-OWN_CERTIFICATE: Final = "default"
-OWN_TRUST: Final = "ROOTCA"
-ALL_TRUST: Final = "ALL"
-NAMES: Final = frozenset({OWN_CERTIFICATE, OWN_TRUST, ALL_TRUST})
-_SCHEME: Final = "spiffe://"
 
 
 class SecretsError(ExtauthzError):
@@ -97,9 +92,10 @@ class Secrets:
             return secret
         if name == ALL_TRUST:
             return self._federated()
-        domain = own.spiffe_id if name == OWN_TRUST else name
-        domain = domain.removeprefix(_SCHEME).partition("/")[0] if name == OWN_TRUST else domain.removeprefix(_SCHEME)
-        if domain not in own.trust or not (name == OWN_TRUST or name.startswith(_SCHEME)):
+        if name == OWN_TRUST:
+            name = SCHEME + own.spiffe_id.removeprefix(SCHEME).partition("/")[0]
+        domain = name.removeprefix(SCHEME)
+        if domain == name or domain not in own.trust:
             return None
         secret = messages.Secret()
         secret.validation_context.trusted_ca.inline_bytes = own.trust[domain] or _nobody()

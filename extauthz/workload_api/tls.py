@@ -1,21 +1,13 @@
-"""TLS with an SVID: a client certificate whose key stays in memory, and a peer that is known by its SPIFFE ID.
-
-Python's `ssl` loads a key from a file only, so the key is written encrypted under a random password that never leaves
-this function, into a file that only this user can read and that is gone before the function returns.
-"""
+"""TLS with an SVID: a client certificate whose key never lies in a file, and a peer that is known by its SPIFFE ID."""
 
 from __future__ import annotations
 
-import os
-import secrets
 import ssl
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-
 from extauthz.authn import x509_svid
+from extauthz.errors import ExtauthzError
+from extauthz.keys.tls import load_chain
 from extauthz.model import Deny
 from extauthz.workload_api.identity import IdentityError, to_pem
 
@@ -33,9 +25,9 @@ def client_context(
     """For calls of ours over TLS. Blocks for some milliseconds. Raises IdentityError.
 
     `svid`: the client certificate; None sends none. `authorities`: the only ones that may vouch for the server.
-    `server_id`: the SPIFFE ID that the server must prove, checked before a byte of the request leaves; it may end in
-    `/*` in the trust domain's place (`spiffe://*/authority`: any domain that the authorities vouch for). None: the
-    server is known by its host name.
+    `server_id`: the SPIFFE ID that the server must prove, checked before a byte of the request leaves; `*` in the trust
+    domain's place (`spiffe://*/authority`) stands for any domain that the authorities vouch for. None: the server is
+    known by its host name.
     """
     if not authorities:
         raise IdentityError("no certificate authority is trusted")
@@ -47,9 +39,11 @@ def client_context(
     try:
         context.load_verify_locations(cadata=to_pem(authorities).decode())
         if svid is not None:
-            _load(context, svid)
+            load_chain(context, svid.chain_pem(), svid.key)
     except ssl.SSLError as error:
         raise IdentityError(f"TLS refuses the certificates: {error.reason}") from None
+    except ExtauthzError as error:
+        raise IdentityError(str(error)) from None
     if server_id is not None:
         context.sslobject_class = type("SpiffePeer", (_SpiffePeer,), {"wanted": server_id})
     return context
@@ -80,19 +74,3 @@ def _spiffe_id(der: bytes | None) -> str | None:
         return None
     leaf = x509_svid.parse(ssl.DER_cert_to_PEM_cert(der))
     return None if isinstance(leaf, Deny) else leaf.uri
-
-
-def _load(context: ssl.SSLContext, svid: Svid) -> None:
-    password = secrets.token_bytes(32).hex()
-    encrypted = svid.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password.encode()))
-    handle, name = tempfile.mkstemp(prefix="extauthz-")  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(svid.chain_pem() + encrypted)
-        context.load_cert_chain(name, password=password)
-    except OSError as error:
-        if isinstance(error, ssl.SSLError):
-            raise
-        raise IdentityError(f"no temporary file can be written: {error.strerror}") from None
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from extauthz.authn import jwk
+from extauthz.authn.jose import ALGORITHMS
 from extauthz.workload_api.identity import IdentityError, TrustBundle, parse_der
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_KEYS: Final = 128
-JWT_ALGORITHMS: Final = frozenset({"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+JWT_ALGORITHMS: Final = ALGORITHMS - {"EdDSA"}
 """Those of a JWT-SVID (section 2.1)."""
 _JWT_USE: Final = "jwt-svid"
 
@@ -51,7 +52,7 @@ def _certificate(key: Mapping[str, Any]) -> Any:
 
 def _signing_key(key: Mapping[str, Any]) -> Mapping[str, Any]:
     public = {name: value for name, value in key.items() if name != "use"}
-    parsed = jwk.parse(public, JWT_ALGORITHMS)
+    parsed = jwk.parse(public, ALGORITHMS)
     if isinstance(parsed, str) or parsed.kid is None:
         raise IdentityError("a jwt-svid entry that cannot be used, or has no kid")
     return public
