@@ -195,18 +195,18 @@ class OidcSettings(Settings):
 def _issuer(
     settings: KubernetesSettings | OidcSettings, types: tuple[str, ...], claims: dict[str, str]
 ) -> IssuerSettings:
-    return IssuerSettings(
+    issuer = IssuerSettings(
         name=settings.name,
         issuer=settings.issuer,
         algorithms=settings.algorithms,
         jwks=settings.jwks,
         types=types,
-        leeway=settings.leeway,
-        max_lifetime=settings.max_lifetime,
         required_claims=("iat",),
         claims={**claims, "iat": "iat"},
         subject_type="workload",
     )
+    # Durations are written as text and held in seconds: what is held already is copied.
+    return issuer.model_copy(update={"leeway": settings.leeway, "max_lifetime": settings.max_lifetime})
 
 
 AttestorSettings = Annotated[
