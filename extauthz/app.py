@@ -42,7 +42,6 @@ from extauthz.check.policy_input import InputTemplate
 from extauthz.check.policy_stage import PolicyStage
 from extauthz.check.router import Router
 from extauthz.check.routes import VARIABLE, RouteSettings
-from extauthz.check.token_service import StsClient
 from extauthz.clock import Clock, SystemClock
 from extauthz.errors import ExtauthzError
 from extauthz.generation import Generation
@@ -58,6 +57,7 @@ from extauthz.policy.rollout import Rollout
 from extauthz.policy.rollout_state import FILE as CHOICE_FILE
 from extauthz.policy.rollout_state import Choices
 from extauthz.policy.sidecar import SidecarEngine
+from extauthz.sts.client import ExchangeClient
 from extauthz.tasks import Tasks
 from extauthz.telemetry import logs
 from extauthz.telemetry.metrics import Metrics
@@ -338,7 +338,7 @@ class Application:
             return None
         return Exchanger(
             config.sts,
-            StsClient(config.sts.url, own),
+            ExchangeClient(config.sts.url, own),
             own=identity.shown,
             revocations=revocations,
             clock=self._clock,

@@ -74,7 +74,10 @@ class Wanted:
 
 class TokenService(Protocol):
     async def exchange(self, subject_token: str, wanted: Wanted, *, timeout: float) -> Issued | Refused:
-        """Ask once, as ourselves. `timeout`: seconds for all of it. Raises ExtauthzError."""
+        """Ask once, as ourselves. `timeout`: seconds for all of it. Raises ExtauthzError.
+
+        A token is of the kind that was asked for, and of characters that end no header (`sts.client.read`).
+        """
 
 
 def narrowed(wanted: Wanted, settings: ExchangeSettings, asked: Exchange) -> Wanted:

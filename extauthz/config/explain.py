@@ -55,8 +55,9 @@ def explain(config: Config, route: RouteSettings) -> Explanation:
 def _requests(route: RouteSettings) -> Iterator[str]:
     yield f"Envoy names the route `{route.name}` in context_extensions."
     match = route.match
-    if match is None:
+    if match is None or route.caller == "self":
         yield "No request reaches it in another way."
+    if match is None:
         return
     methods = listed(match.methods, "or") or "Any method"
     hosts = f"on {listed(match.hosts, 'or')}" if match.hosts else "on any host"
@@ -71,6 +72,8 @@ def _callers(config: Config, route: RouteSettings) -> Iterator[str]:
     elif not route.workloads:
         yield "Nobody: no workload is named, so every call is refused (403)."
         return
+    elif route.caller == "self":
+        yield f"Our own service, through a local listener; our workload must be {listed(route.workloads, 'or')}."
     else:
         yield f"Only {listed(route.workloads, 'or')}."
     domains = sorted(config.workload.trust_domains)
@@ -85,6 +88,11 @@ def _callers(config: Config, route: RouteSettings) -> Iterator[str]:
 
 def _certificate(config: Config, route: RouteSettings) -> Iterator[str]:
     workload = config.workload
+    if route.caller == "self":
+        yield "None may come: whoever shows one is not our own service (403). Our own must be valid now (503)."
+        if route.token is not None and route.token.binding == "received":
+            yield "A token that is bound to another workload's certificate is accepted: our service received it."
+        return
     if workload.require_certificate:
         yield "A workload's certificate must be there and not expired, also on a connection that is older (403)."
     else:
@@ -94,6 +102,7 @@ def _certificate(config: Config, route: RouteSettings) -> Iterator[str]:
     anchored = sorted(name for name, domain in workload.trust_domains.items() if domain.trust_bundle)
     if anchored:
         yield f"Its issuer is checked again here for {listed(anchored)}."
+        yield "There a renewed certificate stands for those that it replaced."
     if workload.xfcc == "last":
         yield "The last element of x-forwarded-client-cert must say the same."
     if route.token is not None:
@@ -209,9 +218,23 @@ def _failure(config: Config, route: RouteSettings) -> Iterator[str]:
         yield "It fails closed."
 
 
+def _exchanged(route: RouteSettings) -> Iterator[str]:
+    wanted = route.exchange
+    if wanted is None:
+        return
+    kind = "an access token" if wanted.kind == "access_token" else "a transaction token (Txn-Token)"
+    scopes = f"the scopes {listed(wanted.scopes)}" if wanted.scopes else "the scopes of the one that came"
+    purpose = f"the purpose {wanted.purpose}" if wanted.purpose else "the purpose of the one that came"
+    yield f"Instead of the token that came: {kind} for {wanted.audience}, in our name, with {scopes} and {purpose}."
+    if wanted.audiences or wanted.purposes:
+        yield f"The policy may choose {listed((*wanted.audiences, *wanted.purposes), 'or')} instead."
+    yield "The token that came never goes on; when no other can be had the request is refused (503, or 403)."
+
+
 def _answer(route: RouteSettings) -> Iterator[str]:
     yield "x-extauthz-* headers, set here; copies that the client sent are removed."
     if route.policy_headers:
         yield f"{listed(route.policy_headers)}, when the policy sets them."
     if route.token is not None and not route.forward_token:
         yield "No Authorization header: the token stays here."
+    yield from _exchanged(route)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from extauthz.config.checks import (
     api,
+    api_keys,
     attributes,
     compat,
+    identity,
     introspection,
     listeners,
     references,
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Finding",
     "api",
+    "api_keys",
     "attributes",
     "compat",
     "findings",
+    "identity",
     "introspection",
     "listeners",
     "references",

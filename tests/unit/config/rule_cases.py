@@ -54,7 +54,39 @@ ASKED = {"url": "https://b2.example/introspect", "client": SECRET}
 OPAQUE = {"routes.0.token.introspect": "opaque"}
 ALWAYS = {"routes.1.token.introspect": "always", "issuers.0.introspection": ASKED}
 
+IDENTITY = {"socket": "unix:///run/agent.sock"}
+STS = {"url": "https://authority.bank.example/token"}
+EXCHANGE = {"routes.0.exchange": {"audience": "ledger"}}
+"""A route that exchanges; it needs `IDENTITY` and `STS`."""
+
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "own_identity_is_there_where_it_is_needed",
+        {"workload.trust_domains.bank\\.example.trust_bundle": "identity"},
+        'workload.trust_domains["bank.example"].trust_bundle',
+        "bundle",
+    ),
+    ("own_identity_is_there_where_it_is_needed", {"routes.0.caller": "self"}, "routes[0].caller", "our own workload"),
+    ("own_identity_is_there_where_it_is_needed", EXCHANGE | {"sts": STS}, "routes[0].exchange", "our own name"),
+    (
+        "own_identity_is_there_where_it_is_needed",
+        {"issuers.0.introspection": {"url": "https://b.example/i", "client": "mtls"}},
+        "issuers[0].introspection.client",
+        "certificate of our own",
+    ),
+    ("exchanges_have_a_token_service", EXCHANGE | {"identity": IDENTITY}, "routes[0].exchange", "no token service"),
+    (
+        "compatible_policies_exchange_nothing",
+        compat() | EXCHANGE | {"identity": IDENTITY, "sts": STS},
+        "routes[0].exchange",
+        "policy.compat",
+    ),
+    (
+        "exchanges_fit_into_a_check",
+        EXCHANGE | {"identity": IDENTITY, "sts": STS | {"timeout": "500ms"}},
+        "sts.timeout",
+        "500ms",
+    ),
     (
         "compatible_policies_answer_envoy_only",
         compat() | {"api.authzen": AUTHZEN},
@@ -410,6 +442,22 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    (
+        "own_identity_is_there_where_it_is_needed",
+        {
+            "identity": {"certificate": "c.pem", "private_key": "k.pem", "trust_bundle": "t.pem"},
+            "workload.trust_domains.bank\\.example.trust_bundle": "identity",
+            "routes.0.caller": "self",
+            "routes.0.token.binding": "received",
+        },
+    ),
+    ("exchanges_have_a_token_service", EXCHANGE | {"identity": IDENTITY, "sts": STS}),
+    ("compatible_policies_exchange_nothing", compat()),
+    ("exchanges_fit_into_a_check", EXCHANGE | {"identity": IDENTITY, "sts": STS | {"timeout": "499ms"}}),
+    (
+        "one_request_has_one_route",  # found by its name only
+        more(match_path="/v1/transfers/{transfer_id}", match_methods=["GET"], caller="self") | {"identity": IDENTITY},
+    ),
     ("compatible_policies_answer_envoy_only", {"api.authzen": AUTHZEN}),
     ("plugin_keys_need_the_compatibility", compat(opa_envoy_plugin={"dry-run": True})),
     ("the_compatible_policy_is_there", compat(path=REMOVE, engine="sidecar", sidecar=OWN_OPA)),

@@ -54,6 +54,7 @@ ADVICE: list[tuple[str, dict[str, Any], str]] = [
         {"issuers.0.introspection": {"url": "https://bank.example/i", "client": {"id": "x", "secret_env": "X"}}},
         "issuers[0].introspection",
     ),
+    ("token_service_is_used", {"sts": {"url": "https://authority.example/token"}}, "sts"),
     ("nothing_is_declared_in_vain", {"routes.1.attributes": []}, "attributes.sources[1].name"),
     ("every_route_lets_somebody_in", {"routes.0.workloads": []}, "routes[0].workloads"),
     ("every_route_lets_somebody_in", {"routes.0.token.issuers": []}, "routes[0].token.issuers"),

@@ -18,6 +18,14 @@ def told(text, changes, route="read-transfer"):
     return {chapter.layer: "\n".join(chapter.says) for chapter in explanation.chapters}
 
 
+OWN = {
+    "identity": {"socket": "unix:///run/agent.sock"},
+    "sts": {"url": "https://authority.bank.example/token"},
+    "routes.0.caller": "self",
+    "routes.0.exchange": {"audience": "ledger", "audiences": ["archive"]},
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "layer", "words"),
     [
@@ -38,6 +46,12 @@ def told(text, changes, route="read-transfer"):
         ({"workload.require_certificate": False, "routes.1.effects": []}, "transport", "only when Envoy sends it"),
         ({"workload.xfcc": "last"}, "transport", "x-forwarded-client-cert"),
         ({"workload.trust_domains.bank\\.example.trust_bundle": "a.pem"}, "transport", "again here for bank.example"),
+        (OWN, "request", "No request reaches it in another way"),
+        (OWN, "workload", "Our own service, through a local listener"),
+        (OWN, "transport", "None may come"),
+        (OWN | {"routes.0.token.binding": "received"}, "transport", "our service received it"),
+        (OWN, "answer", "an access token for ledger, in our name, with the scopes of the one that came"),
+        (OWN, "answer", "The policy may choose archive instead"),
         ({"routes.0.token.binding": "required"}, "transport", "must be bound"),
         ({}, "transport", "accepted only with that one"),
         ({"routes.0.credential": "none", "routes.0.token": REMOVE}, "token", "anonymous"),
