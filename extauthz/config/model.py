@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr
 from extauthz.agent.settings import AgentSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.api.settings import ApiSettings
 from extauthz.attributes.settings import AttributesSettings
+from extauthz.authn.api_key_settings import ApiKeySettings
 from extauthz.authn.settings import (
     IdentitySettings,
     IssuerSettings,
@@ -57,6 +58,8 @@ class Config(Settings):
     """Whom the server trusts when it calls others itself."""
     revocation: RevocationSettings = RevocationSettings()
     """What has been revoked before its time."""
+    api_keys: ApiKeySettings = ApiKeySettings()
+    """API keys, for routes with `credential: api_key`."""
     verifier: VerifierSettings = VerifierSettings()
     """Limits of the verified-token cache."""
     attributes: AttributesSettings = AttributesSettings()

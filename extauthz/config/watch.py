@@ -36,8 +36,8 @@ MAX_FILES: Final = 10_000
 _CHUNK: Final = 1024 * 1024
 _YOUNG: Final = 2.0
 """Seconds in which a file may change again without getting another mtime; younger files are always read."""
-_READ_BY_THEIR_USERS: Final = frozenset({"identity", "issuers", "workload", "revocation"})
-"""Blocks whose files (identity, JWKS, trust bundles, revocations) are read again without a reload."""
+_READ_BY_THEIR_USERS: Final = frozenset({"api_keys", "identity", "issuers", "workload", "revocation"})
+"""Blocks whose files (API keys, identity, JWKS, trust bundles, revocations) are read again without a reload."""
 
 Contents = dict[str, str]
 """Path → digest of the file; a file that is not there is not in it."""
