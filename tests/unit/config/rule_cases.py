@@ -36,6 +36,7 @@ def own(key: str, value: Any) -> dict[str, Any]:
     return {"routes.0.credential": key, "routes.0.token": REMOVE, **value}
 
 
+KEYS = {"api_keys": {"file": "api-keys.yaml"}}
 OPERATORS = {"issuers": ["bank"], "audiences": ["https://extauthz.bank.example"], "scopes": ["extauthz.operate"]}
 
 
@@ -60,6 +61,13 @@ EXCHANGE = {"routes.0.exchange": {"audience": "ledger"}}
 """A route that exchanges; it needs `IDENTITY` and `STS`."""
 
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "api_keys_cause_no_effects",
+        {"routes.1.credential": "api_key", "routes.1.token": REMOVE, **KEYS},
+        "routes[1].credential",
+        "not enough",
+    ),
+    ("api_keys_are_listed", own("api_key", {"routes.0.effects": []}), "routes[0].credential", "none are listed"),
     (
         "own_identity_is_there_where_it_is_needed",
         {"workload.trust_domains.bank\\.example.trust_bundle": "identity"},
@@ -442,6 +450,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    ("api_keys_cause_no_effects", own("api_key", {"routes.0.effects": [], **KEYS})),
+    ("api_keys_are_listed", own("api_key", {"routes.0.effects": [], "api_keys": {"file": "api-keys.yaml"}})),
     (
         "own_identity_is_there_where_it_is_needed",
         {
