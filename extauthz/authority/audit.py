@@ -1,6 +1,6 @@
 """The authority's audit records: one JSON line for each issuance, refusal, exchange, revocation and rotation.
 
-No record, no credential: `record` returns once the operating system has the line, and whoever issues waits for that.
+No record, no credential: `write` returns once the operating system has the line, and whoever issues waits for that.
 A file that cannot be written, a full disk and a pipe that nobody reads are one AuditError each, and the answer is 503.
 
 A line has `time` (RFC 3339, UTC), `event` (`<noun>.<verb>`) and the event's own fields: identities,
@@ -42,8 +42,8 @@ class AuditError(ExtauthzError):
 class Audit(Protocol):
     """Where records go. Raises AuditError."""
 
-    async def record(self, event: Mapping[str, Any]) -> None:
-        """JSON values without secrets; `event["event"]` says what happened."""
+    async def write(self, event: str, fields: Mapping[str, Any]) -> None:
+        """`event` is one of our words, `<noun>.<verb>`; `fields` are JSON values without secrets."""
 
     async def close(self) -> None: ...
 
@@ -59,8 +59,8 @@ class LineAudit:
         self._waiting = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
 
-    async def record(self, event: Mapping[str, Any]) -> None:
-        line = _line(event, self._clock.now())
+    async def write(self, event: str, fields: Mapping[str, Any]) -> None:
+        line = _line(event, fields, self._clock.now())
         if self._waiting >= WAITING:
             raise AuditError("audit records wait to be written")
         self._waiting += 1
@@ -116,10 +116,10 @@ class LineAudit:
         return not os.path.samestat(there, os.fstat(self._descriptor))
 
 
-def _line(event: Mapping[str, Any], now: float) -> bytes:
+def _line(event: str, fields: Mapping[str, Any], now: float) -> bytes:
     time = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
     try:
-        line = redact_tokens(orjson.dumps({"time": time, **event}).decode()).encode()
+        line = redact_tokens(orjson.dumps({"time": time, "event": event, **fields}).decode()).encode()
     except TypeError as error:  # orjson's own error is one
         raise AuditError(f"an audit record cannot be made: {error}") from None
     if len(line) > LINE_MAX:

@@ -6,23 +6,20 @@ A context is never changed once it has served: it is replaced as a whole.
 1. TLS 1.3 alone; a client certificate is optional here and required by the endpoint.
 2. No session is resumed: a resumed one would bring a client certificate that nobody verified again. (In TLS 1.2
    sessions are resumed by their id, and Python cannot switch that off.)
-3. The private key reaches OpenSSL through a file only because Python has no other way: encrypted, with a password that
-   exists in memory alone, readable by us only, and gone as soon as it has been read.
-4. Only ALPN `http/1.1`: nothing else is spoken.
+3. Only ALPN `http/1.1`: nothing else is spoken.
 
 What a handshake proved is judged again on each request (`peer`): connections outlive trust.
 """
 
 from __future__ import annotations
 
-import secrets
 import ssl
-import tempfile
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from extauthz.errors import ExtauthzError
+from extauthz.keys.tls import load_chain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,21 +55,12 @@ def _context(chain: bytes, key: PrivateKey, anchors: Sequence[x509.Certificate])
     context.verify_mode = ssl.CERT_OPTIONAL
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     context.num_tickets = 0  # 2
-    context.set_alpn_protocols(["http/1.1"])  # 4
-    try:
-        if anchors:
-            pem = b"".join(one.public_bytes(Encoding.PEM) for one in anchors)
+    context.set_alpn_protocols(["http/1.1"])  # 3
+    if anchors:
+        pem = b"".join(one.public_bytes(Encoding.PEM) for one in anchors)
+        try:
             context.load_verify_locations(cadata=pem.decode("ascii"))
-        _load(context, chain, key)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ExtauthzError(f"the listener's certificate cannot be used: {type(error).__name__}") from None
+        except ssl.SSLError as error:
+            raise ExtauthzError(f"the listener refuses its anchors: {error.reason}") from None
+    load_chain(context, chain, key)
     return context
-
-
-def _load(context: ssl.SSLContext, chain: bytes, key: PrivateKey) -> None:
-    password = secrets.token_bytes(32).hex().encode()  # 3
-    sealed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
-    with tempfile.NamedTemporaryFile(prefix="extauthz-", suffix=".pem") as file:  # 0600
-        file.write(chain + b"\n" + sealed)
-        file.flush()
-        context.load_cert_chain(file.name, password=password)

@@ -8,6 +8,7 @@ import typer
 
 from extauthz import __version__
 from extauthz.cli.agent import agent
+from extauthz.cli.authority import app as authority
 from extauthz.cli.config import app as config
 from extauthz.cli.demo import demo
 from extauthz.cli.policy import app as policy
@@ -17,6 +18,7 @@ from extauthz.errors import ConfigError, MissingPart
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
 app.command("serve")(serve)
 app.command("agent")(agent)
+app.add_typer(authority, name="authority")
 app.add_typer(config, name="config")
 app.command("demo")(demo)
 app.add_typer(policy, name="policy")

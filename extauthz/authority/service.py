@@ -1,0 +1,264 @@
+"""The authority as a whole: the place where its parts meet.
+
+1. Everything that can fail at the start does so before anything is served: store, keys, attestors, policy, addresses.
+2. No part is trusted to be there later: what cannot be asked answers 503, and works again by itself.
+3. Replicas share the store and nothing else; each has a server certificate of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from extauthz.attestation.entries import Entries
+from extauthz.attestation.registry import Attestors
+from extauthz.authn.keys import KeyStore
+from extauthz.authority.audit import LineAudit
+from extauthz.authority.certificate import OwnCertificate
+from extauthz.authority.core import Core
+from extauthz.authority.endpoints import Endpoints, application
+from extauthz.authority.health import Health, gauges
+from extauthz.authority.http import Listener
+from extauthz.authority.metrics import AuthorityMetrics, CountedAudit
+from extauthz.authority.operator import Operator
+from extauthz.authority.operator_endpoints import OperatorEndpoints
+from extauthz.authority.peers import Peers
+from extauthz.authority.polls import Polls
+from extauthz.authority.refusal import Refusal
+from extauthz.authority.revocations import RevocationBook
+from extauthz.authority.trail import RotationTrail
+from extauthz.authority.workloads import Workloads
+from extauthz.ca.certificate_authority import CertificateAuthority
+from extauthz.keys.provider import load_provider
+from extauthz.outbound import Outbound
+from extauthz.policy.absent import AbsentEngine
+from extauthz.policy.opening import OpenedPolicy, open_policy
+from extauthz.store.opening import open_store
+from extauthz.store.settings import MemoryStoreSettings
+from extauthz.sts import endpoints as token_endpoints
+from extauthz.sts.permission import EnginePolicy
+from extauthz.sts.service import TokenService
+from extauthz.tasks import Tasks
+from extauthz.transport import choose
+from extauthz.transport.settings import unix_path
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import Route
+    from starlette.types import ASGIApp
+
+    from extauthz.authn.settings import IssuerSettings
+    from extauthz.authority.settings import AuthoritySettings
+    from extauthz.clock import Clock
+    from extauthz.outbound import OutboundSettings
+    from extauthz.policy.engine import Engine
+    from extauthz.policy.settings import PolicySettings
+    from extauthz.store.settings import StoreSettings
+    from extauthz.sts.interfaces import Client
+
+log = logging.getLogger(__name__)
+NAME: Final = "authority"
+OPERATORS: Final = 16
+"""Connections at once on the operator's socket."""
+ADMIN_MODE: Final = 0o600
+
+
+def own_id(trust_domain: str) -> str:
+    return f"spiffe://{trust_domain}/{NAME}"
+
+
+class Authority:
+    """`run_dir` is private (0700) and belongs to this process alone."""
+
+    def __init__(
+        self,
+        settings: AuthoritySettings,
+        *,
+        store: StoreSettings | None,
+        policy: PolicySettings,
+        outbound: OutboundSettings,
+        run_dir: Path,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._store_settings = store or MemoryStoreSettings(kind="memory")
+        self._policy_settings = policy
+        self._outbound = outbound
+        self._run_dir = run_dir
+        self._clock = clock
+        self._stack = AsyncExitStack()
+        self._tasks = Tasks()
+        self._listeners: list[Listener] = []
+        self._serving: list[asyncio.Task[None]] = []
+        self._polls = Polls(settings.listener)
+        self.port = 0
+        """The port that it serves on, after `start`."""
+
+    async def start(self) -> None:
+        """Serves when it returns. Raises ExtauthzError; nothing is left running then."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, or a listener ends by itself."""
+        told = self._tasks.start(stop.wait(), "stop")
+        await asyncio.wait({told, *self._serving}, return_when=asyncio.FIRST_COMPLETED)
+
+    async def close(self) -> None:
+        """Answers what is in flight for a moment, ends polls at once."""
+        self._polls.end()
+        for listener in self._listeners:
+            listener.should_exit = True
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._tasks.close()
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        core = await self._core()
+        policy = await self._policy()
+        tls = await core.certificate.start()
+        health = Health(core, policy.engine if self._exchanges else None, self._clock)
+        routes = [*self._endpoints(core, health).routes(), *await self._token_routes(core, policy.engine)]
+        operator = Operator(
+            self._settings,
+            ca=core.ca,
+            attestors=core.attestors,
+            entries=core.entries,
+            revocations=core.revocations,
+            audit=core.audit,
+            clock=self._clock,
+        )
+        core.attestors.start()
+        self._tasks.start(core.trail.run(), "rotation trail")
+        self._tasks.start(core.certificate.follow(), "listener certificate")
+        await self._listen(application(routes), application(OperatorEndpoints(operator).routes()), tls.context)
+
+    async def _core(self) -> Core:
+        settings, clock, stack = self._settings, self._clock, self._stack
+        metrics = AuthorityMetrics()
+        audit = CountedAudit(LineAudit(str(settings.audit), clock), metrics)
+        stack.push_async_callback(audit.close)
+        await audit.write("authority.started", {"trust_domain": settings.trust_domain})
+        store = await asyncio.to_thread(open_store, self._store_settings, clock)
+        stack.push_async_callback(store.close)
+        trail = RotationTrail(audit)
+        keys = await asyncio.to_thread(load_provider, settings.keys)
+        ca = CertificateAuthority(
+            settings.trust_domain, store, keys, clock, settings.ca, settings.signing, report=trail.report
+        )
+        stack.push_async_callback(ca.close)
+        await ca.start()
+        attestors = await asyncio.to_thread(Attestors, settings.attestation, store=store, clock=clock)
+        stack.push_async_callback(attestors.close)
+        revocations = RevocationBook(store, clock)
+        peers = Peers(settings.trust_domain, ca.trust, revocations, clock)
+        name = own_id(settings.trust_domain)
+        certificate = OwnCertificate(name, settings.dns_names, ca=ca, anchors=peers.anchors, audit=audit, clock=clock)
+        entries = Entries(settings.entries)
+        return Core(metrics, audit, store, trail, ca, attestors, entries, revocations, peers, certificate)
+
+    async def _policy(self) -> OpenedPolicy:
+        """Opened only where something can be exchanged: an authority that just certifies needs no policy engine."""
+        if not self._exchanges:
+            return OpenedPolicy(AbsentEngine(), {}, None, None)
+        opened = await open_policy(
+            self._policy_settings,
+            entrypoint=self._settings.sts.policy,
+            run_dir=self._run_dir,
+            clock=self._clock,
+            verify=await asyncio.to_thread(self._outbound.verify),
+        )
+        self._stack.push_async_callback(opened.close)
+        return opened
+
+    @property
+    def _exchanges(self) -> bool:
+        return any(entry.exchange_to for entry in self._settings.entries)
+
+    def _endpoints(self, core: Core, health: Health) -> Endpoints:
+        settings = self._settings
+        core.metrics.measured_by(lambda: gauges(core, self._polls))
+        return Endpoints(
+            settings.trust_domain,
+            ca=core.ca,
+            peers=core.peers,
+            workloads=self._workloads(core),
+            revocations=core.revocations,
+            polls=self._polls,
+            longest_poll=min(settings.listener.longest_poll, settings.ca.agent_seen_within / 2),
+            metrics=core.metrics,
+            readiness=health,
+        )
+
+    def _workloads(self, core: Core) -> Workloads:
+        return Workloads(
+            own_id(self._settings.trust_domain),
+            ca=core.ca,
+            attestors=core.attestors,
+            entries=core.entries,
+            revocations=core.revocations,
+            audit=core.audit,
+            metrics=core.metrics,
+            clock=self._clock,
+        )
+
+    async def _token_routes(self, core: Core, engine: Engine) -> list[Route]:
+        settings, workloads = self._settings.sts, self._workloads(core)
+        policy = EnginePolicy(engine, self._clock, entrypoint=settings.policy, timeout=settings.policy_timeout)
+        service = TokenService(
+            settings,
+            signer=core.ca.signer,
+            store=core.store,
+            revocations=core.revocations,
+            policy=policy,
+            audit=core.audit,
+            clock=self._clock,
+            subject_keys=(await self._keys_of(settings.subject_issuers)).source,
+            transmitter_keys=(await self._keys_of(settings.transmitters)).source,
+        )
+
+        def client_of(request: Request) -> Client | None:
+            """Without the question of revocations: the token service asks that itself."""
+            peer = core.peers.identify(request.state.peer_certificate)
+            return None if isinstance(peer, Refusal) else workloads.client(peer)
+
+        return token_endpoints.routes(service, client_of)
+
+    async def _keys_of(self, issuers: Sequence[IssuerSettings]) -> KeyStore:
+        """Keys of others, fetched from where their settings say, and kept fresh."""
+        verify = await asyncio.to_thread(self._outbound.verify)
+        outbound = Outbound([url for issuer in issuers for url in issuer.outbound_urls], verify=verify)
+        self._stack.push_async_callback(outbound.close)
+        store = KeyStore(issuers, outbound, self._clock)
+        self._stack.push_async_callback(store.close)
+        await store.refresh_due()
+        store.start()
+        return store
+
+    async def _listen(self, public: ASGIApp, operators: ASGIApp, context: ssl.SSLContext) -> None:
+        """Addresses first, so that one that is taken ends the start."""
+        admin = Path(unix_path(self._settings.admin))
+        sockets = [
+            await asyncio.to_thread(choose.listen, self._settings.listen),
+            await asyncio.to_thread(choose.listen, self._settings.admin, mode=ADMIN_MODE),
+        ]
+        self._stack.callback(admin.unlink, missing_ok=True)
+        self.port = sockets[0].getsockname()[1]
+        self._listeners = [
+            Listener(public, tls=context, connections=self._settings.listener.connections),
+            Listener(operators, connections=OPERATORS),
+        ]
+        self._serving = [
+            self._tasks.start(listener.serve_on(one), "listener")
+            for listener, one in zip(self._listeners, sockets, strict=True)
+        ]
+        log.info("the authority of %s serves on port %d", self._settings.trust_domain, self.port)
