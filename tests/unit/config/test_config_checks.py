@@ -48,7 +48,7 @@ def test_several_findings_come_at_once(text):
 
 
 ADVICE: list[tuple[str, dict[str, Any], str]] = [
-    ("api_keys_are_taken_somewhere", {"api_keys": {"file": "api-keys.yaml"}}, "no route takes API keys"),
+    ("api_keys_are_taken_somewhere", {"api_keys": {"file": "api-keys.yaml"}}, "api_keys.file"),
     ("nothing_is_declared_in_vain", {"issuers.+": ISSUER}, "issuers[1].name"),
     (
         "introspection_is_used",
