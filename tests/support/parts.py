@@ -10,6 +10,7 @@ import pytest
 
 from extauthz.errors import MissingPart
 from extauthz.policy.native import find_library, find_tool
+from tests.support import oidc_provider
 
 
 def _missing(part: str, remedy: str) -> NoReturn:
@@ -30,6 +31,14 @@ def require_embedded() -> Path:
     """The path of OPA's C library."""
     try:
         return find_library()
+    except MissingPart as missing:
+        _missing(missing.part, missing.remedy)
+
+
+def require_oidc_provider() -> Path:
+    """Where npm's `oidc-provider` is installed."""
+    try:
+        return oidc_provider.find()
     except MissingPart as missing:
         _missing(missing.part, missing.remedy)
 
