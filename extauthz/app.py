@@ -252,7 +252,8 @@ class Application:
         revocations = Revocations(config.revocation, clock)
         if self._active is not None:
             revocations.inherit(self._active.revocations)
-        follower = await asyncio.to_thread(open_follower, revocations, OutboundFeed(outbound), clock)
+        feed = OutboundFeed(own_outbound or outbound)
+        follower = await asyncio.to_thread(open_follower, revocations, feed, clock)
         workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations, identity)
         keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch)
         tokens = BearerVerifier.of(
@@ -462,7 +463,7 @@ def _own_outbound(config: Config, identity: ServerIdentity | None) -> Outbound |
     urls = [introspection.url for introspection in asked if introspection.client == "mtls"]
     if config.sts is not None:
         urls.append(config.sts.url)
-    return Outbound(urls, verify=identity.context)
+    return Outbound([*urls, *config.revocation.outbound_urls], verify=identity.context)
 
 
 def _route(settings: RouteSettings, config: Config, generation: Generation, sources: Sources) -> Route:
