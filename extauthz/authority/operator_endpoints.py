@@ -26,6 +26,7 @@ class OperatorEndpoints:
         return [
             Route("/status", self._status),
             Route("/entries", self._entries),
+            Route("/trust", self._trust),
             Route("/rotate", self._rotate, methods=["POST"]),
             Route("/join-token", self._join_token, methods=["POST"]),
             Route("/revoke", self._revoke, methods=["POST"]),
@@ -36,6 +37,9 @@ class OperatorEndpoints:
 
     async def _entries(self, _request: Request) -> Response:
         return JSONResponse({"entries": self._operator.entries()})
+
+    async def _trust(self, _request: Request) -> Response:
+        return JSONResponse(self._operator.trust())
 
     async def _rotate(self, request: Request) -> Response:
         asked = await members(request, what=str, compromised=bool)

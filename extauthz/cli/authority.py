@@ -70,6 +70,12 @@ def entries(config: File = DEFAULT_FILE) -> None:
 
 
 @app.command()
+def trust(config: File = DEFAULT_FILE) -> None:
+    """Print the certificate authorities of the trust domain, as PEM: what a new agent starts with (`trust_bundle`)."""
+    print(_ask(config, "GET", "/trust")["pem"], end="")
+
+
+@app.command()
 def rotate(
     what: Annotated[What, typer.Argument(help="`ca`: X.509; `signing`: tokens.")],
     config: File = DEFAULT_FILE,
