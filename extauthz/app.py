@@ -505,6 +505,8 @@ def _projector(generation: Generation, entrypoint: str) -> Projector:
 
 
 async def _retire(old: _Active, successor: _Active) -> None:
-    """Closed once no Check can still run under it."""
-    await asyncio.sleep(old.config.server.max_deadline + _GRACE)
-    await old.close(successor)
+    """Closed once no Check can still run under it, or when the server stops."""
+    try:
+        await asyncio.sleep(old.config.server.max_deadline + _GRACE)
+    finally:
+        await old.close(successor)
