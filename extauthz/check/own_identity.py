@@ -22,6 +22,7 @@ from extauthz.authn import x509_svid
 from extauthz.authn.files import WatchedFile
 from extauthz.authn.trust import TrustBundle
 from extauthz.errors import ConfigError, ExtauthzError, OutboundError
+from extauthz.keys.successor import MAX_PREDECESSORS
 from extauthz.model import Deny
 from extauthz.tasks import Tasks
 from extauthz.workload_api.client import WorkloadApiClient
@@ -67,8 +68,8 @@ class ServerIdentity:
         self._changed = changed
         self._trust: dict[str, TrustBundle] = {}
         self._newest: Shown | None = None
-        self._former: Shown | None = None
-        self._former_until = 0.0
+        self._former: list[tuple[Shown, float]] = []
+        """Certificates that were replaced, the oldest first, and until when each is shown (monotonic)."""
         self._there = asyncio.Event()
         self._tasks = Tasks()
 
@@ -104,13 +105,12 @@ class ServerIdentity:
 
     def shown(self) -> Shown | None:
         """The certificate for our own calls; None while there is none that is valid."""
-        former, newest = self._former, self._newest
-        if former is not None:
-            left = former.leaf.not_after - self._clock.now()
-            if self._clock.monotonic() < self._former_until and left > _BEFORE_THE_END:
+        while self._former:
+            former, until = self._former[0]
+            if self._clock.monotonic() < until and former.leaf.not_after - self._clock.now() > _BEFORE_THE_END:
                 return former
-            self._former = None
-        return newest if self.ready else None
+            self._former.pop(0)
+        return self._newest if self.ready else None
 
     def context(self) -> ssl.SSLContext:
         """For `Outbound(verify=…)`: calls to the authority, which must prove that it is. Raises OutboundError."""
@@ -144,16 +144,16 @@ class ServerIdentity:
             self.trust_bundle(name).replace(given.trust.get(name, ()))
         authorities = given.trust.get(given.svid.trust_domain, ())
         kept = await self._again(self._newest, authorities)  # 2
-        former = await self._again(self._former, authorities)
+        again = [(await self._again(shown, authorities), until) for shown, until in self._former]
+        former = [(shown, until) for shown, until in again if shown is not None]
         try:
             newest = await _prepared(given.svid, authorities)
         except IdentityError:
             self._newest, self._former = kept, former
             raise
-        renewed = kept is not None and kept.leaf.x5t != newest.leaf.x5t
-        if renewed:
-            self._former_until = self._clock.monotonic() + self.settings.overlap
-        self._newest, self._former = newest, kept if renewed else former  # 3, 4
+        if kept is not None and kept.leaf.x5t != newest.leaf.x5t:
+            former.append((kept, self._clock.monotonic() + self.settings.overlap))
+        self._newest, self._former = newest, former[-MAX_PREDECESSORS:]  # 3, 4
         self._changed(newest.leaf.not_after)
         self._there.set()
 

@@ -261,7 +261,14 @@ def test_every_layer_has_a_status_and_codes_of_ours() -> None:
 
 def test_standards_set_some_statuses_apart() -> None:
     apart = {name: http_status(name) for name, code in CODES.items() if http_status(name) != HTTP_STATUS[code.layer]}
-    assert apart == {"transport.binding_mismatch": 401, "transport.binding_missing": 401, "token.scope": 403}
+    assert apart == {
+        "transport.binding_mismatch": 401,
+        "transport.binding_missing": 401,
+        "token.scope": 403,
+        "token.api_key_route": 403,
+        "token.rate_limited": 429,
+        "token.exchange_refused": 403,
+    }
 
 
 def test_a_policy_cannot_deny_in_our_name() -> None:
