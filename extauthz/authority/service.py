@@ -63,14 +63,9 @@ if TYPE_CHECKING:
     from extauthz.sts.interfaces import Client
 
 log = logging.getLogger(__name__)
-NAME: Final = "authority"
 OPERATORS: Final = 16
 """Connections at once on the operator's socket."""
 ADMIN_MODE: Final = 0o600
-
-
-def own_id(trust_domain: str) -> str:
-    return f"spiffe://{trust_domain}/{NAME}"
 
 
 class Authority:
@@ -161,7 +156,7 @@ class Authority:
         stack.push_async_callback(attestors.close)
         revocations = RevocationBook(store, clock)
         peers = Peers(settings.trust_domain, ca.trust, revocations, clock)
-        name = own_id(settings.trust_domain)
+        name = settings.own_id
         certificate = OwnCertificate(name, settings.dns_names, ca=ca, anchors=peers.anchors, audit=audit, clock=clock)
         entries = Entries(settings.entries)
         return Core(metrics, audit, store, trail, ca, attestors, entries, revocations, peers, certificate)
@@ -201,7 +196,7 @@ class Authority:
 
     def _workloads(self, core: Core) -> Workloads:
         return Workloads(
-            own_id(self._settings.trust_domain),
+            self._settings.own_id,
             ca=core.ca,
             attestors=core.attestors,
             entries=core.entries,

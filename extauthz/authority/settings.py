@@ -69,3 +69,8 @@ class AuthoritySettings(Settings):
         if not unix_path(self.admin):
             raise ValueError("admin is a Unix socket, unix:///path: its file mode is the credential")
         return self
+
+    @property
+    def own_id(self) -> str:
+        """The authority's own SPIFFE ID, which no entry may give out."""
+        return f"spiffe://{self.trust_domain}/authority"

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from extauthz.attributes.settings import HttpSource
 from extauthz.authn.settings import RevocationSettings
+from extauthz.authority.settings import AuthoritySettings
 from extauthz.policy.bundle_settings import BundleSettings
 from extauthz.policy.rollout_settings import CandidateSettings
 from extauthz.store.settings import SqliteStoreSettings
@@ -25,7 +26,11 @@ _TEXT_PATHS: Final[dict[type[BaseModel], str]] = {
 }
 """Settings that hold a path as text: they may hold a word or nothing instead, or are written and never read first."""
 
-_MADE_BY_US: Final[dict[type[BaseModel], str]] = {RevocationSettings: "snapshot", SqliteStoreSettings: "path"}
+_MADE_BY_US: Final[dict[type[BaseModel], str]] = {
+    AuthoritySettings: "audit",
+    RevocationSettings: "snapshot",
+    SqliteStoreSettings: "path",
+}
 """Paths of files that need not be there: they are made when they are needed."""
 
 

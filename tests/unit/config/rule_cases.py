@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import authority_cases
 from .conftest import GATEWAY, REMOVE
 
 ISSUER = {"name": "b2", "issuer": "https://b2.example", "algorithms": ["ES256"], "jwks": {"file": "keys.json"}}
@@ -574,3 +575,5 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("tls_is_not_for_unix_sockets", {"server.listen": "unix:///run/c.sock"}),
     ("effects_leave_a_record", {"telemetry.records.output": "none", "routes.1.effects": []}),
 ]
+REFUSED += authority_cases.REFUSED
+ACCEPTED += authority_cases.ACCEPTED
