@@ -8,6 +8,7 @@ import typer
 
 from extauthz import __version__
 from extauthz.cli.agent import agent
+from extauthz.cli.api_key import app as api_key
 from extauthz.cli.authority import app as authority
 from extauthz.cli.config import app as config
 from extauthz.cli.demo import demo
@@ -20,6 +21,7 @@ app.command("serve")(serve)
 app.command("agent")(agent)
 app.add_typer(authority, name="authority")
 app.add_typer(config, name="config")
+app.add_typer(api_key, name="api-key")
 app.command("demo")(demo)
 app.add_typer(policy, name="policy")
 
