@@ -22,6 +22,7 @@ from extauthz.api.rollouts import Rollouts
 from extauthz.attributes.plan import build_plan
 from extauthz.attributes.registry import build_sources, outbound_urls
 from extauthz.authn import files as watched_files
+from extauthz.authn.api_key import ApiKeys
 from extauthz.authn.bearer import BearerVerifier
 from extauthz.authn.keys import KeyStore
 from extauthz.authn.revocation import Revocations
@@ -256,6 +257,7 @@ class Application:
         follower = await asyncio.to_thread(open_follower, revocations, feed, clock)
         workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations, identity)
         keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch)
+        api_keys = await asyncio.to_thread(ApiKeys, config.api_keys, clock)
         tokens = BearerVerifier.of(
             config.issuers,
             TokenVerifier(config.issuers, keys, revocations, clock, config.verifier),
@@ -289,7 +291,7 @@ class Application:
             router=Router(routes),
             workloads=workloads,
             revocations=revocations,
-            credentials=CredentialStage(tokens, None, clock, self._metrics),
+            credentials=CredentialStage(tokens, api_keys, clock, self._metrics),
             policy=policy,
             recorder=recorder,
             metrics=self._metrics,
@@ -308,7 +310,9 @@ class Application:
         recorder.start(tasks)
         if rollout is not None:
             rollout.start(tasks)
-        tasks.start(watched_files.watch((revocations, workloads), config.revocation.interval), "watched files")
+        tasks.start(
+            watched_files.watch((revocations, workloads, api_keys), config.revocation.interval), "watched files"
+        )
         return _Active(
             generation=generation,
             config=config,

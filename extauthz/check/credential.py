@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 
 class CredentialStage:
-    def __init__(self, tokens: BearerVerifier, api_keys: ApiKeys | None, clock: Clock, metrics: Metrics) -> None:
-        """`api_keys` None: there are none."""
+    def __init__(self, tokens: BearerVerifier, api_keys: ApiKeys, clock: Clock, metrics: Metrics) -> None:
         self._tokens = tokens
         self._api_keys = api_keys
         self._clock = clock
@@ -50,8 +49,7 @@ class CredentialStage:
         if rule is not None:
             return await self._token(request, rule, workload, deadline, trail)
         if route.credential == "api_key":
-            keys = self._api_keys
-            return deny("token.api_key_unknown") if keys is None else keys.verify(request, route.name)
+            return self._api_keys.verify(request, route.name)
         if route.credential == "workload":
             return deny("workload.missing") if workload is None else subject_of(workload)
         return None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from extauthz.authn.api_key import ApiKeys
+from extauthz.authn.api_key_settings import ApiKeySettings
 from extauthz.authn.bearer import BearerVerifier
 from extauthz.authn.held import Verified
 from extauthz.check.credential import CredentialStage
@@ -68,7 +70,8 @@ def at_once(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def stage_of(verifier: BearerVerifier, keys: Any = None) -> CredentialStage:
-    return CredentialStage(verifier, keys, ManualClock(), Metrics(version="0"))
+    clock = ManualClock()
+    return CredentialStage(verifier, keys or ApiKeys(ApiKeySettings(), clock), clock, Metrics(version="0"))
 
 
 async def test_each_kind_is_judged_by_its_own() -> None:
@@ -88,7 +91,7 @@ async def test_each_kind_is_judged_by_its_own() -> None:
     [
         (route(token=RULE), {"x-api-key": "xak_1"}, GATEWAY, "token.missing"),
         (route(token=RULE), {}, GATEWAY, "token.missing"),
-        (route("api_key"), {"authorization": f"Bearer {HONEST.token()}"}, GATEWAY, "token.api_key_unknown"),
+        (route("api_key"), {"authorization": f"Bearer {HONEST.token()}"}, GATEWAY, "token.missing"),
         (route("workload"), {"authorization": f"Bearer {HONEST.token()}"}, None, "workload.missing"),
     ],
 )
