@@ -120,7 +120,9 @@ def read(response: Response, requested: str) -> Issued | Refused:
     if response.status != _HTTP_OK:
         return _refusal(answer, response.status)  # 2
     token, kind, lifetime = answer.get("access_token"), answer.get("issued_token_type"), answer.get("expires_in")
-    if not isinstance(kind, str) or kind not in _TYPES or (kind == TRANSACTION_TOKEN) != (requested == TRANSACTION_TOKEN):  # 3
+    if not isinstance(kind, str) or kind not in _TYPES:  # 3
+        raise OutboundError("the token service answered with an unknown kind of token")
+    if (kind == TRANSACTION_TOKEN) != (requested == TRANSACTION_TOKEN):  # 3
         raise OutboundError("the token service answered with another kind of token")
     if not isinstance(token, str) or len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token):  # 3
         raise OutboundError("the token service answered with a malformed token")
@@ -129,11 +131,14 @@ def read(response: Response, requested: str) -> Issued | Refused:
         raise OutboundError("the token service answered with another token_type")
     if type(lifetime) is not int or not 0 < lifetime <= MAX_LIFETIME:  # 4
         raise OutboundError("the token service answered without a lifetime")
-    scope = answer.get("scope", "")
+    return Issued(token, kind, _TYPES[kind], lifetime, _scopes(answer.get("scope", "")))
+
+
+def _scopes(scope: Any) -> frozenset[str]:
     names = scope.split(" ") if isinstance(scope, str) and scope else []
     if not isinstance(scope, str) or not all(map(_SCOPE.fullmatch, names)):
         raise OutboundError("the token service answered with a malformed scope")
-    return Issued(token, kind, _TYPES[kind], lifetime, frozenset(names))
+    return frozenset(names)
 
 
 def _refusal(answer: Mapping[str, Any], status: int) -> Refused:

@@ -34,7 +34,7 @@ class Introspection:
         token = one(form, "token")
         if not token:  # 1
             return Refused("invalid_request", "token is missing", "introspection.request")
-        held = await self._tokens.hold(token, client.names)  # 2
-        if isinstance(held, Deny) or not held.own or self._clock.now() >= held.subject.expires_at:
+        held = await self._tokens.hold(token, client.names, own=True)  # 2
+        if isinstance(held, Deny) or self._clock.now() >= held.subject.expires_at:
             return INACTIVE
         return {**held.claims, "active": True, "token_type": "Bearer"}  # 3

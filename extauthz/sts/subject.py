@@ -36,7 +36,6 @@ class Held:
     claims: Mapping[str, Any]
     id: str
     """Its `jti`, or `sha256:<hex>` of the token when it has none: what its descendants name as an ancestor."""
-    typ: str
     own: bool
 
     @property
@@ -82,8 +81,12 @@ class Tokens:
         self._ours = Signatures([own])
         self._all = Signatures([*((entry, sources[entry.name]) for entry in settings.subject_issuers), own])
 
-    async def hold(self, token: str, audiences: Collection[str], *, transaction: bool = False) -> Held | Deny:
+    async def hold(
+        self, token: str, audiences: Collection[str], *, transaction: bool = False, own: bool = False
+    ) -> Held | Deny:
         """Who a token stands for, when it is valid now and meant for one of `audiences`. Raises StoreError.
+
+        `own`: only tokens of ours.
 
         1. one of ours that is opaque is looked up; every other one is proved by its issuer's signature
         2. it is of the kind that is expected: an access token, or one of our transaction tokens
@@ -91,7 +94,7 @@ class Tokens:
         4. what it was derived from, only our own tokens say; who acts, only those of issuers that may (`delegates`)
         5. neither it, its subject, its key nor an ancestor has been revoked, and none of its actors
         """
-        proven = await self.prove(token, transaction=transaction)  # 1, 2
+        proven = await self.prove(token, transaction=transaction, own=own)  # 1, 2
         if isinstance(proven, Deny):
             return proven
         rule = TokenRule(issuers=(proven.issuer.name,), audiences=tuple(sorted(audiences)))
@@ -99,12 +102,12 @@ class Tokens:
         accepted = accept(proven.claims, proven.typ, proven.issuer, rule, now, proven.digest)  # 3
         if isinstance(accepted, Deny):
             return accepted
-        subject, own = accepted.subject, proven.issuer.name == OWN
-        if not own and (subject.ancestors or (subject.act and proven.issuer.name not in self._delegates)):  # 4
+        subject, ours = accepted.subject, proven.issuer.name == OWN
+        if not ours and (subject.ancestors or (subject.act and proven.issuer.name not in self._delegates)):  # 4
             return deny("token.claims", "ancestors, or act, from an issuer that may not say so")
         if await self.revoked(proven, subject):  # 5
             return deny("token.revoked")
-        return Held(subject, proven.claims, subject.token_id or f"sha256:{proven.digest}", proven.typ, own)
+        return Held(subject, proven.claims, subject.token_id or f"sha256:{proven.digest}", ours)
 
     async def prove(self, token: str, *, transaction: bool = False, own: bool = False) -> Proven | Deny:
         """The claims of a token that we or, unless `own`, a subject issuer issued; it may have expired."""
