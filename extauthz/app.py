@@ -22,6 +22,7 @@ from extauthz.api.rollouts import Rollouts
 from extauthz.attributes.plan import build_plan
 from extauthz.attributes.registry import build_sources, outbound_urls
 from extauthz.authn import files as watched_files
+from extauthz.authn.api_key import HEADER as API_KEY
 from extauthz.authn.api_key import ApiKeys
 from extauthz.authn.bearer import BearerVerifier
 from extauthz.authn.keys import KeyStore
@@ -483,6 +484,8 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
     # Where a token is exchanged, what takes its place overwrites it; nothing else may leave it standing.
     kept = settings.forward_token and settings.exchange is None
     remove = settings.policy_headers if kept else (*settings.policy_headers, "authorization")
+    if settings.credential == "api_key":
+        remove = (*remove, API_KEY)
     return Route(
         settings=settings,
         callers=IdPatterns(settings.workloads).match,
