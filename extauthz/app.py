@@ -257,7 +257,7 @@ class Application:
         feed = OutboundFeed(own_outbound or outbound)
         follower = await asyncio.to_thread(open_follower, revocations, feed, clock)
         workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations, identity)
-        keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch)
+        keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch, own=own_outbound)
         api_keys = await asyncio.to_thread(ApiKeys, config.api_keys, clock)
         tokens = BearerVerifier.of(
             config.issuers,
@@ -466,6 +466,7 @@ def _own_outbound(config: Config, identity: ServerIdentity | None) -> Outbound |
         return None
     asked = [issuer.introspection for issuer in config.issuers if issuer.introspection is not None]
     urls = [introspection.url for introspection in asked if introspection.client == "mtls"]
+    urls += [issuer.jwks.url for issuer in config.issuers if issuer.jwks.client == "mtls" and issuer.jwks.url]
     if config.sts is not None:
         urls.append(config.sts.url)
     return Outbound([*urls, *config.revocation.outbound_urls], verify=identity.context)

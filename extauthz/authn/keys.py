@@ -188,12 +188,18 @@ class KeyStore:
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         fetched: Fetched = lambda _issuer, _outcome: None,
+        own: Outbound | None = None,
     ) -> None:
+        """`own` shows the server's certificate: for issuers with `jwks.client: mtls`. Raises ConfigError without it."""
         self._tasks = Tasks()
         self._sleep = sleep
-        self._sources = {
-            entry.name: KeySource(entry, outbound, clock, self._tasks, fetched=fetched) for entry in issuers
-        }
+        self._sources = {}
+        for entry in issuers:
+            way = own if entry.jwks.client == "mtls" else outbound
+            if way is None:
+                problem = f"issuer {entry.name}: `jwks.client: mtls` needs a certificate of the server's own"
+                raise ConfigError((ConfigProblem("", 0, "issuers", problem, "configure `identity`"),))
+            self._sources[entry.name] = KeySource(entry, way, clock, self._tasks, fetched=fetched)
 
     def source(self, name: str) -> KeySource:
         """Raises ConfigError for a name that is not configured."""

@@ -127,6 +127,8 @@ class JwksSettings(Settings):
     """Ask `<issuer>/.well-known/openid-configuration` for the URL."""
     origins: tuple[str, ...] = ()
     """Further origins that a discovered JWKS URL may have; the issuer's own is always allowed."""
+    client: Literal["none", "mtls"] = "none"
+    """`mtls`: the issuer is our own authority, known by its SPIFFE ID and asked with the server's own `identity`."""
     unsafe_http: bool = False
     """Allow plain http to other hosts than loopback. Whoever can change that traffic can issue tokens."""
     cooldown: Duration = Field(default="30s", gt=0)  # type: ignore[assignment]  # parsed by the unit
@@ -146,6 +148,8 @@ class JwksSettings(Settings):
             _check_url(self.url, unsafe_http=self.unsafe_http)
         for extra in self.origins:
             _check_url(extra, unsafe_http=self.unsafe_http)
+        if self.client == "mtls" and (self.url is None or not self.url.startswith("https:")):
+            raise ValueError("`client: mtls` needs an https `url`")
         return self
 
 
@@ -268,7 +272,7 @@ class IssuerSettings(Settings):
     def outbound_urls(self) -> tuple[str, ...]:
         """Every URL whose origin this issuer's keys may be fetched from; `Outbound` is built with them."""
         if self.jwks.url is not None:
-            return (self.jwks.url,)
+            return () if self.jwks.client == "mtls" else (self.jwks.url,)
         return (self.discovery_url, *self.jwks.origins) if self.jwks.discovery else ()
 
     @property

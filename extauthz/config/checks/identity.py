@@ -20,6 +20,8 @@ def _needs(config: Config) -> Iterator[tuple[Location, str]]:
         if domain.trust_bundle == "identity":
             yield ("workload", "trust_domains", name, "trust_bundle"), "the bundle is to come with our own identity"
     for index, issuer in enumerate(config.issuers):
+        if issuer.jwks.client == "mtls":
+            yield ("issuers", index, "jwks", "client"), "the issuer is to be known by our own trust bundle"
         if issuer.introspection is not None and issuer.introspection.client == "mtls":
             yield ("issuers", index, "introspection", "client"), "we are to prove ourselves by a certificate of our own"
     for place, route in routes(config):
