@@ -34,33 +34,36 @@ class ForeignAnchors:
 
     def load(self) -> Foreign:
         """PEM of the fallback anchors, and a document for each federated domain. Raises ConfigError."""
-        self._look()
+        for error in self._look():
+            raise error
         return self._anchors, dict(self._documents)
 
     def reload(self) -> Foreign | None:
         """As `load`, None when nothing has changed. A broken file changes nothing and is logged."""
-        try:
-            changed = self._look()
-        except ConfigError as error:
-            log.error("trust anchors kept as they were: %s", error)  # noqa: TRY400 - the message says all
-            return None
-        return (self._anchors, dict(self._documents)) if changed else None
+        before = self._anchors, dict(self._documents)
+        for error in self._look():
+            log.error("trust anchors kept as they were: %s", error)
+        after = self._anchors, dict(self._documents)
+        return after if after != before else None
 
-    def _look(self) -> bool:
-        changed = False
-        if self._fallback is not None and (content := self._fallback.changed()) is not None:
+    def _look(self) -> list[ConfigError]:
+        """Read what has changed, each file for itself; what is wrong with the others."""
+        problems = []
+        if self._fallback is not None:
             try:
-                self._anchors = "".join(map(profile.pem, trust.anchors(content)))
+                if (content := self._fallback.changed()) is not None:
+                    self._anchors = "".join(map(profile.pem, trust.anchors(content)))
             except CaFault as fault:
-                raise file_error(self._fallback.path, str(fault), "write CA certificates as PEM") from None
-            changed = True
+                problems.append(file_error(self._fallback.path, str(fault), "write CA certificates as PEM"))
+            except ConfigError as error:
+                problems.append(error)
         for domain, file in self._federated.items():
-            if (content := file.changed()) is None:
-                continue
             try:
-                trust.parse(content)
+                if (content := file.changed()) is not None:
+                    trust.parse(content)
+                    self._documents[domain] = content.decode()
             except CaFault as fault:
-                raise file_error(file.path, str(fault), "write the domain's SPIFFE bundle document") from None
-            self._documents[domain] = content.decode()
-            changed = True
-        return changed
+                problems.append(file_error(file.path, str(fault), "write the domain's SPIFFE bundle document"))
+            except ConfigError as error:
+                problems.append(error)
+        return problems

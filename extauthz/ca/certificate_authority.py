@@ -108,6 +108,8 @@ class CertificateAuthority:
         self.agents = ConnectedAgents(store, clock, ca.agent_seen_within)
         self._rotation = Rotation(trust_domain, store, keys, clock, self.agents, ca, signing, report)
         self._anchors = ForeignAnchors(ca, trust_domain)
+        self._unpublished: tuple[str, dict[str, str]] | None = None
+        self._looking = asyncio.Lock()
         self._tasks = Tasks()
         self.signer: TokenSigner = _ActiveSigner(self._rotation, clock)
 
@@ -128,6 +130,7 @@ class CertificateAuthority:
             return key
         names = Names(spec.spiffe_id, spec.dns_names)
         profile.check_names(names, self._trust_domain)
+        await self._rotation.confirm()
         before = await self._before(spec)
         issuer, active = self._rotation.view.issuer, self._rotation.active("x509")
         certificate = await asyncio.to_thread(self._sign, key, names, issuer, active, spec.ttl, before)
@@ -143,6 +146,7 @@ class CertificateAuthority:
             raise CaFault("the SPIFFE ID is not one of this trust domain")
         if not 0 < len(audience) <= MAX_AUDIENCES or not all(0 < len(name) <= MAX_AUDIENCE for name in audience):
             raise CaFault("a JWT-SVID has 1 to 16 audiences")
+        await self._rotation.confirm()
         now = int(self._clock.now())
         life = min(self._signing.jwt_svid_ttl if ttl is None else ttl, self._signing.longest_token)
         claims = {
@@ -155,6 +159,15 @@ class CertificateAuthority:
         if self._signing.algorithm == _BLOCKING:
             return JwtSvid(await asyncio.to_thread(self.signer.sign, claims, typ="JWT"), now + int(life))
         return JwtSvid(self.signer.sign(claims, typ="JWT"), now + int(life))
+
+    async def tick(self) -> None:
+        """Look at anchors, store and clock now; done by itself every `tick_every` seconds."""
+        async with self._looking:
+            self._unpublished = await asyncio.to_thread(self._anchors.reload) or self._unpublished
+            if self._unpublished is not None:
+                await self._rotation.publish(*self._unpublished)
+                self._unpublished = None
+            await self._rotation.tick()
 
     def trust(self) -> Trust:
         """Bundle documents of all trust domains that are trusted here."""
@@ -213,9 +226,7 @@ class CertificateAuthority:
             try:
                 await self._store.wait(LOG, seen, self._tick_every)
                 seen = await self._store.last(LOG)
-                if (changed := await asyncio.to_thread(self._anchors.reload)) is not None:
-                    await self._rotation.publish(*changed)
-                await self._rotation.tick()
+                await self.tick()
             except ExtauthzError as error:
                 log.error("keys could not be looked after: %s", error)  # noqa: TRY400 - the message says all
                 await asyncio.sleep(min(1.0, self._tick_every))

@@ -134,6 +134,11 @@ class Rotation:
         """Look at the store and the clock, and do what is due. Raises what `start` raises."""
         await self._change(self._advance)
 
+    async def confirm(self) -> None:
+        """Tick, unless the state was confirmed a short time ago."""
+        if self._clock.monotonic() - self._confirmed > MAX_AGE / 2:
+            await self.tick()
+
     async def rotate(self, name: SetName, *, compromised: bool = False) -> Rotated:
         """Begin the next key of a set now; it becomes active by the same rules as on schedule.
 
