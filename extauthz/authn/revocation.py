@@ -33,7 +33,7 @@ class Revocations:
     """Raises ConfigError when made with a file that cannot be used.
 
     A file that breaks later changes nothing: what was revoked stays revoked, and `problem` says what is wrong.
-    `reload` may run in a thread, everything else runs in the event loop's.
+    `reload`, `learn` and `forget` may run in a thread, everything else runs in the event loop's.
     """
 
     __slots__ = (
@@ -63,6 +63,11 @@ class Revocations:
         """Whether something may have been revoked, longer ago than `max_age`, that we do not know of."""
         now = self._clock.monotonic()
         return now >= self._until or now >= self._file_until
+
+    @property
+    def size(self) -> int:
+        """Entries that were told to us."""
+        return len(self._learned)
 
     def token(
         self, *, digest: str, jti: str, sub: str, kid: str, issued_at: float, ancestors: tuple[str, ...] = ()
@@ -130,7 +135,8 @@ class Revocations:
 
     def learned(self) -> list[Revocation]:
         """What was told, for a snapshot."""
-        return [entry for entries in self._learned for entry in entries]
+        with self._lock:
+            return [entry for entries in self._learned for entry in entries]
 
     def numbers(self) -> dict[str, Any]:
         """For metrics: `age` in seconds, None when nothing was heard yet or nobody tells us."""

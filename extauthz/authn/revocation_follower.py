@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as system_random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from extauthz.authn import revocation_snapshot as snapshot
 from extauthz.authn.revocation_feed import FeedSource, LogSource
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from extauthz.tasks import Tasks
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 _SHORTEST_ROUND: Final = 0.05
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
@@ -34,6 +35,10 @@ _WAITS_PER_AGE: Final = 3
 """An idle source is heard this often within `max_age`."""
 _KEEP: Final = 1.0
 """Seconds between two looks whether the snapshot must be written."""
+_FORGET: Final = 10.0
+"""Shortest time between two looks for entries that may be forgotten."""
+_MANY: Final = 1000
+"""Entries from which on work with them is done in a thread: requests do not wait for it."""
 
 
 def open_follower(revocations: Revocations, client: FeedClient, clock: Clock) -> Follower | None:
@@ -68,6 +73,7 @@ class Follower:
         self._problem = ""
         self._was_stale = False
         self._kept: tuple[int, float] | None = None
+        self._forgot = clock.monotonic()
 
     async def first(self) -> None:
         """The snapshot, then one round. Never fails: without either, `stale` is true until the source answers."""
@@ -75,7 +81,7 @@ class Follower:
         kept = None if path is None else await asyncio.to_thread(snapshot.load, path)
         if kept is not None:
             age = self._clock.now() - kept.at
-            all_fit = self._revocations.learn(kept.entries)
+            all_fit = await _aside(len(kept.entries), self._revocations.learn, kept.entries)
             # A time that has not come yet says nothing about the file's age.
             if all_fit and age >= 0 and self._revocations.heard_at is None:
                 self._revocations.heard(0, age)
@@ -96,7 +102,9 @@ class Follower:
         while True:
             started = self._clock.monotonic()
             good = await self._round(self._wait)
-            self._revocations.forget()
+            if started - self._forgot >= _FORGET:
+                self._forgot = started
+                await _aside(self._revocations.size, self._revocations.forget)
             self._note_stale()
             failed = 0 if good else failed + 1
             pause = _SHORTEST_ROUND - (self._clock.monotonic() - started)
@@ -134,7 +142,7 @@ class Follower:
         except ExtauthzError as error:
             self._trouble(str(error))
             return False
-        all_fit = self._revocations.learn(page.entries)
+        all_fit = await _aside(len(page.entries), self._revocations.learn, page.entries)
         if not all_fit:
             self._trouble("more is revoked than revocation.max_entries has room for")
         elif not page.complete or page.sequence < self._after:
@@ -161,3 +169,7 @@ class Follower:
         elif self._was_stale and not stale:
             log.info("revocations are fresh again: routes with effects are served")
         self._was_stale = stale
+
+
+async def _aside(size: int, work: Callable[..., Result], *arguments: object) -> Result:
+    return await asyncio.to_thread(work, *arguments) if size > _MANY else work(*arguments)

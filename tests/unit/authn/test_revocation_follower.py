@@ -238,3 +238,12 @@ async def test_an_answer_of_another_kind_is_a_fault(status: int, body: bytes) ->
 
 def test_without_a_source_there_is_nobody_to_follow() -> None:
     assert open_follower(Revocations(RevocationSettings()), Client(200, b""), ManualClock()) is None
+
+
+async def test_many_entries_are_learned_and_forgotten_aside() -> None:
+    many = Page(3000, complete=True, entries=tuple(entry(f"t{n}", NOW + 1 + n % 5) for n in range(3000)))
+    case = Case(many, *(page(3000) for _ in range(300)))
+    await case.run()
+    assert case.knows("t2999") is False
+    assert case.revocations.size == 0
+    assert case.revocations.epoch == 2
