@@ -9,6 +9,7 @@ import pytest
 
 from extauthz.clock import ManualClock
 from extauthz.store.opening import open_store
+from extauthz.store.revocations import RevocationLog
 from extauthz.store.settings import MemoryStoreSettings, RedisStoreSettings, SqliteStoreSettings
 from extauthz.store.store import StoreError
 from tests.support.redis import RedisServer
@@ -249,3 +250,22 @@ async def test_a_closed_store_answers_nothing(store) -> None:
     for question in (store.get("things", "k"), store.append("events", b""), store.wait("events", 0, 1)):
         with pytest.raises(StoreError):
             await question
+
+
+async def test_the_revocation_log_over_every_store(place) -> None:
+    writer = place.open()
+    reader = writer if place.kind == "memory" else place.open()
+    told, read = RevocationLog(writer, place.clock), RevocationLog(reader, place.clock)
+    until = place.clock.now() + 60
+    assert await told.revoke("jti", "j-1", until=until, reason="a") == 1
+    page = await read.read()
+    assert (page.sequence, page.complete, [entry.value for entry in page.entries]) == (1, True, ["j-1"])
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        waiting = group.create_task(read.read(1, wait=20))
+        await asyncio.sleep(0.05)
+        await told.revoke("subject", "alice", until=until, before=until - 60, reason="b")
+    assert [entry.value for entry in waiting.result().entries] == ["alice"]
+    place.clock.advance(60)
+    assert (await read.read()).entries == ()
+    assert (await read.read()).sequence == 2
+    assert not (await read.read(3)).complete
