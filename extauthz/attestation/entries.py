@@ -5,7 +5,7 @@ with most selectors counts; a tie is refused with the names. No entry, no identi
 
 `spiffe_id` may have holes, `spiffe://bank.example/ns/{k8s.ns}/sa/{k8s.sa}`: a hole is one whole path segment, filled
 with the value of the one attested selector `k8s:ns:…`. What comes out must be a SPIFFE ID of the same shape, and not
-one that another entry gives out by name: a template never reaches a workload that was registered alone.
+one that another entry gives out: a template never reaches a workload that was registered alone.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Entries:
                 raise _problem(index, f"two entries are called {entry.name}", "rename one of them")
             self._by_name[entry.name] = entry
             table = self._templates if entry.templated else self._exact
-            other = table.setdefault(_HOLE.sub("*", entry.spiffe_id), entry)
+            other = table.setdefault(_shape(entry), entry)
             if _gives(other) != _gives(entry):
                 raise _problem(
                     index,
@@ -150,7 +150,7 @@ class Entries:
         1. an entry fits when it names the attestor, and all its selectors were attested
         2. the one with most selectors counts, and only one may have that many
         3. the holes of its SPIFFE ID are filled with attested values
-        4. the result is a SPIFFE ID, and none that another entry gives out by name
+        4. the result is a SPIFFE ID, and none that another entry gives out
         """
         fitting = [
             entry
@@ -165,12 +165,23 @@ class Entries:
             return Refused("attestation.ambiguous_entry", ", ".join(sorted(entry.name for entry in best)))
         entry = best[0]
         spiffe_id = _filled(entry.spiffe_id, attested.selectors)  # 3
-        if spiffe_id is None or spiffe.parse(spiffe_id) is None:  # 4
+        parsed = None if spiffe_id is None else spiffe.parse(spiffe_id)
+        if spiffe_id is None or parsed is None:  # 4
             return Refused("attestation.entry_conflict", f"{entry.name}: what was attested does not fit its spiffe_id")
-        owner = self._exact.get(spiffe_id, entry)
-        if entry.templated and owner is not entry:  # 4
-            return Refused("attestation.entry_conflict", f"{entry.name} would give out the SPIFFE ID of {owner.name}")
+        other = self._other(entry, parsed)
+        if other is not None:  # 4
+            return Refused("attestation.entry_conflict", f"{entry.name} would give out the SPIFFE ID of {other.name}")
         return Registration(entry, spiffe_id)
+
+    def _other(self, entry: EntrySettings, parsed: spiffe.SpiffeId) -> EntrySettings | None:
+        """The entry that has a better right to an ID that a template gave. A name of its own is everybody's best."""
+        if not entry.templated:
+            return None
+        exact = self._exact.get(parsed.text)
+        others = (
+            other for shape, other in self._templates.items() if shape != _shape(entry) and _covers(other, parsed)
+        )
+        return exact or next(others, None)
 
     def of(self, spiffe_id: str) -> Registration | Refused:
         """The entry that a workload has its SPIFFE ID from, when it shows its SVID: an exact ID before a template."""
@@ -184,6 +195,10 @@ class Entries:
         if len(fitting) > 1:
             return Refused("attestation.ambiguous_entry", ", ".join(sorted(entry.name for entry in fitting)))
         return Registration(fitting[0], spiffe_id) if fitting else Refused("attestation.no_entry", spiffe_id)
+
+
+def _shape(entry: EntrySettings) -> str:
+    return _HOLE.sub("*", entry.spiffe_id)
 
 
 def _gives(entry: EntrySettings) -> dict[str, object]:

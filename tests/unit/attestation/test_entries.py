@@ -122,6 +122,14 @@ def test_two_templates_that_cover_one_id_are_ambiguous() -> None:
     assert code(found) == "attestation.ambiguous_entry"
 
 
+def test_two_templates_never_give_out_one_id() -> None:
+    weak = template(name="weak", spiffe_id="spiffe://bank.example/env/{k8s.env}/ns/{k8s.ns}/sa/{k8s.sa}")
+    entries = Entries([template(selectors=["k8s:node:safe"]), weak])
+    refused = entries.match(pod("model", "scorer", "k8s:env:prod"))
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.detail) == ("attestation.entry_conflict", "weak would give out the SPIFFE ID of any")
+
+
 def test_one_workload_may_be_attested_in_two_ways() -> None:
     join = entry(name="by-hand", attestors=["join_token"], selectors=["join:by-hand"])
     entries = Entries([entry(), join])
