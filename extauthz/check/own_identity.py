@@ -144,7 +144,7 @@ class ServerIdentity:
             self.trust_bundle(name).replace(given.trust.get(name, ()))
         authorities = given.trust.get(given.svid.trust_domain, ())
         kept = await self._again(self._newest, authorities)  # 2
-        again = [(await self._again(shown, authorities), until) for shown, until in self._former]
+        again = [(await self._again(shown, authorities), until) for shown, until in list(self._former)]
         former = [(shown, until) for shown, until in again if shown is not None]
         try:
             newest = await _prepared(given.svid, authorities)

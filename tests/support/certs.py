@@ -115,9 +115,13 @@ class TestCa:
         common_name: str = "",
         san_critical: bool | None = None,
         extra: Sequence[x509.ExtensionType] = (),
+        plain: Sequence[x509.ExtensionType] = (),
         key: ec.EllipticCurvePrivateKey | None = None,
     ) -> Leaf:
-        """`usage` overrides single key-usage bits; `ca=None` leaves basic constraints out."""
+        """`usage` overrides single key-usage bits; `ca=None` leaves basic constraints out.
+
+        `extra` extensions are critical, `plain` ones are not.
+        """
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
         builder = (
@@ -141,8 +145,8 @@ class TestCa:
             names = [*map(x509.UniformResourceIdentifier, uris), *map(x509.DNSName, dns)]
             critical = not common_name if san_critical is None else san_critical
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=critical)
-        for extension in extra:
-            builder = builder.add_extension(extension, critical=True)
+        for extension in (*extra, *plain):
+            builder = builder.add_extension(extension, critical=extension in extra)
         return Leaf(builder.sign(self.key, hashes.SHA256()), key, uris)
 
 
