@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 from extauthz.errors import OutboundError
@@ -54,8 +55,9 @@ class FeedSource:
         self._client = client
 
     async def poll(self, after: int, wait: float) -> Page:
-        url = f"{self._settings.url}?after={after}&wait={wait:.3f}"
-        status, body = await self._client.get(url, wait + self._settings.timeout)
+        seconds = math.ceil(wait)
+        url = f"{self._settings.url}?after={after}&wait={seconds}"
+        status, body = await self._client.get(url, seconds + self._settings.timeout)
         if status != _OK:
             raise OutboundError(f"the authority answered {status}")
         if len(body) > MAX_PAGE_BYTES:

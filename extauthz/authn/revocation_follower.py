@@ -101,7 +101,7 @@ class Follower:
         failed = 0
         while True:
             started = self._clock.monotonic()
-            good = await self._round(self._wait)
+            good = await self._round(0.0 if failed else self._wait)  # after a failure, first of all a word
             if started - self._forgot >= _FORGET:
                 self._forgot = started
                 await _aside(self._revocations.size, self._revocations.forget)
