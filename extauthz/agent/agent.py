@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from extauthz.agent.attest import evidence
 from extauthz.agent.authority import Authority
 from extauthz.agent.follow import Follower
 from extauthz.agent.held import Held
+from extauthz.agent.http import AgentHttp, AgentMetrics
 from extauthz.agent.renew import Renewal
 from extauthz.agent.server import SERVICES, AgentServer
 from extauthz.agent.tokens import JwtSvidKeeper
 from extauthz.sds.server import SecretServer
 from extauthz.tasks import Tasks
+from extauthz.transport import choose
 from extauthz.transport.health import Health
 from extauthz.workload_api.server import WorkloadApi
 
@@ -41,6 +44,7 @@ class Agent:
         self._tasks = Tasks()
         self._health = Health(SERVICES)
         self._ready = False
+        self._ended = ExitStack()
         authority = Authority(settings, clock)
         self.sds = SecretServer(self._tasks, settings.aliases, self._progress)
         self._tokens = JwtSvidKeeper(authority, lambda: self.held.identity, clock, self._tasks)
@@ -52,8 +56,13 @@ class Agent:
         self._server = AgentServer(methods, self._health, settings.socket, int(settings.socket_mode, 8))
 
     async def start(self) -> None:
-        """Serves from now on. Raises ExtauthzError when the socket cannot be had."""
+        """Serves from now on. Raises ExtauthzError when an address cannot be had."""
         await self._server.start()
+        if self._settings.http is not None:
+            listening = await asyncio.to_thread(choose.listen, self._settings.http)
+            self._ended.callback(listening.close)
+            http = AgentHttp(AgentMetrics(self.held, self.sds, self.api))
+            self._tasks.start(http.serve_on(listening), "http")
         log.info("listening: socket %s, authority %s", self._settings.socket, self._settings.authority)
         self._tasks.start(self._renewal.run(), "renewal")
         self._tasks.start(self._follower.run(), "trust")
@@ -63,6 +72,7 @@ class Agent:
         self._health.set(serving=False)
         await self._server.stop(GRACE)
         await self._tasks.close()
+        self._ended.close()
 
     async def _tick(self) -> None:
         while True:

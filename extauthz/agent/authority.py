@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,6 +65,8 @@ class Authority:
     def __init__(self, settings: AgentSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
+        self._instance = secrets.token_hex(16)
+        """Tells this process from others of the same SPIFFE ID, also over a renewal. No secret."""
 
     async def attest(self, evidence: str, csr: str, key: PrivateKey) -> Identity | Refusal:
         body = {"attestor": self._settings.attestor, "evidence": evidence, "csr": csr}
@@ -87,7 +90,7 @@ class Authority:
     async def trust(self, identity: Identity, acknowledged: int) -> Trust | Refusal:
         """Waits until there is another version than `identity` has, or `poll` seconds have passed."""
         wait = self._settings.poll
-        query = f"after={identity.sequence}&wait={wait:g}&acknowledged={acknowledged}"
+        query = f"after={identity.sequence}&wait={round(wait)}&acknowledged={acknowledged}&instance={self._instance}"
         answer = await self._call("GET", f"/v1/trust?{query}", None, identity, wait + _POLL_MARGIN)
         if isinstance(answer, Refusal):
             return answer

@@ -76,7 +76,8 @@ class Follower:
                     return True
             return bool(poll.result())
         finally:
-            poll.cancel()
+            if not poll.cancelling():  # a second cancellation would hit it while it closes its connection
+                poll.cancel()
 
     async def _asked(self, identity: Identity, said: int) -> bool:
         began = asyncio.get_running_loop().time()

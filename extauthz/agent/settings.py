@@ -50,7 +50,7 @@ class JoinToken(_Evidence):
     kind: Literal["join_token"]
     """This kind of evidence."""
     token_file: Path | None = None
-    """File with the token, read at each attestation; best on a memory file system, gone after use."""
+    """File with the token, read at each attestation."""
     token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """Environment variable with the token; it is removed from the agent's environment once read."""
     stdin: bool = False
@@ -134,7 +134,7 @@ class AgentSettings(Settings):
     """The share of its life that is left when a failing renewal becomes an alarm."""
     timeout: Duration = Field(default="5s", gt=0, le=60)  # type: ignore[assignment]  # parsed by the unit's validator
     """The longest that one call to the authority may take; the poll for trust waits longer."""
-    poll: Duration = Field(default="30s", gt=0, le=50)  # type: ignore[assignment]  # the same
+    poll: Duration = Field(default="30s", ge=1, le=50)  # type: ignore[assignment]  # the same
     """How long the authority is asked to hold a poll for trust open."""
     aliases: dict[Annotated[str, Field(min_length=1, max_length=256)], str] = Field(default_factory=dict)
     """Further SDS names → a name that is served: `default`, `ROOTCA`, `ALL`, `spiffe://…`."""

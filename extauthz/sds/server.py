@@ -42,6 +42,7 @@ class SecretServer:
         self._secrets: Secrets | None = None
         self._streams: dict[Session, asyncio.Event] = {}
         self.pushed = 0
+        self._before = [0, 0]
 
     def publish(self, material: Material) -> None:
         """From now on; every stream is told what changed for it. Raises SecretsError, and then nothing has changed."""
@@ -53,6 +54,12 @@ class SecretServer:
     def sessions(self) -> tuple[Session, ...]:
         """The streams that are open."""
         return tuple(self._streams)
+
+    @property
+    def answers(self) -> tuple[int, int]:
+        """How many pushes Envoys have accepted and refused, those of closed streams among them."""
+        accepted = self._before[0] + sum(session.accepted for session in self._streams)
+        return accepted, self._before[1] + sum(session.refused for session in self._streams)
 
     def acknowledged(self) -> int | None:
         """The oldest trust sequence that a connected Envoy has in force; None: none has any of ours.
@@ -91,6 +98,8 @@ class SecretServer:
             finally:
                 reader.cancel()
                 del self._streams[session]
+                self._before[0] += session.accepted
+                self._before[1] += session.refused
                 self._progress()
 
         return stream

@@ -44,15 +44,21 @@ class WorkloadApi:
         self._jwt_svids = jwt_svids
         self._clock = clock
         self._progress = progress
-        self._identity: Identity | None = None
+        self._published: Identity | None = None
         self._changed = asyncio.Event()
         self._sent: dict[object, int] = {}
 
     def publish(self, identity: Identity | None) -> None:
         """What holds from now on; None: there is no identity any more."""
-        self._identity = identity
+        self._published = identity
         self._changed.set()
         self._changed = asyncio.Event()
+
+    @property
+    def _identity(self) -> Identity | None:
+        """None as well once its certificate has ended, whether or not that has been published."""
+        found = self._published
+        return found if found is not None and self._clock.now() < found.svid.not_after else None
 
     @property
     def streams(self) -> int:

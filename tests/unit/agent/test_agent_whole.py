@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from grpc_health.v1 import health_pb2
@@ -17,6 +18,9 @@ from extauthz.transport import health
 from extauthz.workload_api.client import WorkloadApiClient
 from tests.support import scripted_authority
 from tests.support.identities import until
+
+# httpcore leaves a connection to the garbage collector when it is cancelled within the TLS handshake.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture
@@ -111,3 +115,28 @@ async def test_a_file_that_is_no_socket_is_not_removed(authority, tmp_path):
     with pytest.raises(ExtauthzError, match="no socket"):
         await agent.start()
     assert (tmp_path / "agent.sock").read_text() == "precious"
+
+
+async def test_http_for_orchestrators_and_prometheus(authority, tmp_path):
+    where = tmp_path / "http.sock"
+    given = scripted_authority.settings(authority, tmp_path, http=f"unix://{where}")
+    agent = Agent(given, SystemClock())
+    authority.spoil("/v1/attest", 503)
+    await agent.start()
+    try:
+        transport = httpx.AsyncHTTPTransport(uds=str(where))
+        async with httpx.AsyncClient(transport=transport, base_url="http://agent") as http:
+            assert (await http.get("/healthz")).status_code == 200
+            assert (await http.get("/readyz")).status_code == 503
+            authority.faults.clear()
+            await until(lambda: agent.held.identity)
+            assert (await http.get("/readyz")).status_code == 200
+            page = (await http.get("/metrics")).text
+    finally:
+        await agent.stop()
+    values = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    assert float(values["extauthz_agent_certificates_total"]) == 1
+    assert float(values["extauthz_agent_failures_total"]) >= 1
+    assert float(values["extauthz_agent_trust_sequence"]) == float(values["extauthz_agent_trust_acknowledged"]) == 1
+    documented = (Path(__file__).parents[3] / "docs" / "agent.md").read_text()
+    assert not [name for name in values if f"`{name.partition('{')[0]}`" not in documented]
