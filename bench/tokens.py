@@ -13,7 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from extauthz.clock import SystemClock
-from extauthz.demo.issuer import user_claims
+from extauthz.demo.people import user_claims
 from extauthz.demo.tokens import ALGORITHM, Mint, new_key
 from extauthz.demo.zones import EDGE
 

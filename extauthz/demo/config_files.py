@@ -1,4 +1,7 @@
-"""Writes every file that the parts start from: secrets, Envoy configurations, extauthz.yaml, service settings."""
+"""Writes every file that the parts of a zone start from: for Envoy, for extauthz, for the agent, for the service.
+
+None of them holds a secret: keys are made where they are used and stay there. The authority's is `authority_files`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -16,66 +20,73 @@ from extauthz.demo.dev_ca import SVID_LIFETIME, DevCa, Identity
 from extauthz.demo.files import render, shared, write_private
 from extauthz.demo.layout import LOOPBACK, Layout, ZoneLayout
 from extauthz.demo.tokens import Mint, new_key
-from extauthz.demo.zones import BY_NAME, EDGE, ENVIRONMENT, STORAGE, TRUST_DOMAIN, ZONES, Zone
+from extauthz.demo.zones import EDGE, ENVIRONMENT, STORAGE, TRUST_DOMAIN, ZONES, Zone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SERVICES: Final = tuple(zone for zone in ZONES if zone.environment == ENVIRONMENT)
 """Zones with a service of their own; the staging zone shares the feature store."""
+LAB_ISSUER: Final = "https://lab.bank.example"
+"""`iss` of the lab's tokens."""
+JOIN_TOKEN: Final = "EXTAUTHZ_JOIN_TOKEN"  # noqa: S105 - the name of a variable
+"""Environment variable in which an agent finds its join token."""
+_KEY_ID: Final = "partner1"
+_KEY_LIFE: Final = 30 * 86400.0
+CLAIMS: Final = ("roles", "tenant", "region", "clearance")
 
 
 @dataclass(slots=True)
 class Credentials:
-    """What the platform's authorities issued; kept in memory and in the run folder, for the length of the run."""
+    """What the lab forges with, kept in memory: an authority that the platform trusts as a fallback anchor, and an
+    issuer that its routes accept. What is honest comes from `extauthz authority`."""
 
     ca: DevCa
     mint: Mint
+    api_key: str
+    """A partner's key for published rates; the edge's server knows its digest."""
     svids: dict[str, Identity] = field(default_factory=dict)
-    """By zone name."""
-    client_secrets: dict[str, str] = field(default_factory=dict)
-    """By zone name: how a zone's service proves itself to the token issuer."""
-    lifetime: float = SVID_LIFETIME
-    """Of certificates, in seconds."""
+    """By zone name: certificates of the lab's own, with the SPIFFE IDs of the zones' workloads."""
 
 
-def issue(
-    layout: Layout, clock: Clock | None = None, ca: DevCa | None = None, lifetime: float = SVID_LIFETIME
-) -> Credentials:
-    """A certificate authority (unless one is given), a token key, and an SVID for every zone; `lifetime` in seconds."""
+def issue(clock: Clock | None = None, lifetime: float = SVID_LIFETIME) -> Credentials:
+    """`lifetime` of the certificates, in seconds."""
     clock = clock or SystemClock()
-    made = Credentials(ca or DevCa(TRUST_DOMAIN, clock), Mint(layout.issuer, new_key(), clock), lifetime=lifetime)
+    key = f"xak_{_KEY_ID}_{secrets.token_urlsafe(32)}"
+    made = Credentials(DevCa(TRUST_DOMAIN, clock), Mint(LAB_ISSUER, new_key(), clock), key)
     for zone in ZONES:
         made.svids[zone.name] = made.ca.svid(zone.id, lifetime=lifetime)
-        made.client_secrets[zone.name] = secrets.token_urlsafe(32)
     return made
+
+
+def api_keys(made: Credentials) -> dict[str, Any]:
+    """The edge's file of API keys, with the digest of the partner's."""
+    expires = datetime.fromtimestamp(made.mint.clock.now() + _KEY_LIFE, UTC)
+    row = {
+        "id": _KEY_ID,
+        "sha256": hashlib.sha256(made.api_key.encode()).hexdigest(),
+        "subject": "partner-rates",
+        "roles": ["rates-reader"],
+        "routes": ["read-rates"],
+        "expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "rate": {"requests": 100, "per": "1s"},
+    }
+    return {"version": 1, "keys": [row]}
 
 
 def write(layout: Layout, made: Credentials) -> None:
     """Everything, below `layout.root`."""
+    write_private(layout.root / "lab.pem", made.ca.trust_bundle)
+    write_json(layout.root / "lab.jwks.json", made.mint.jwks())
+    write_json(layout.root / "catalogue.json", {"listen": f"{LOOPBACK}:{layout.catalogue_port}"})
+    write_yaml(layout.zone(EDGE).root / "api-keys.yaml", api_keys(made))
     for place in layout.zones.values():
-        write_secrets(place, made)
         template = (shared("envoy") / f"{place.zone.kind}.yaml").read_text()
         write_private(place.root / "envoy.yaml", render(template, envoy_values(layout, place)).encode())
         write_yaml(place.root / "extauthz.yaml", extauthz_settings(layout, place.zone))
+        write_yaml(place.root / "agent.yaml", agent_settings(layout, place.zone))
     for zone in SERVICES:
-        write_json(layout.zone(zone).root / "service.json", service_settings(layout, zone, made))
-    write_private(layout.root / "issuer.key", made.mint.private_key)
-    write_json(layout.root / "issuer.json", issuer_settings(layout, made))
-    write_json(layout.root / "catalogue.json", {"listen": f"{LOOPBACK}:{layout.catalogue_port}"})
-    write_private(layout.root / "ca.pem", made.ca.trust_bundle)
-
-
-def write_secrets(place: ZoneLayout, made: Credentials) -> None:
-    made.svids[place.zone.name].write(place.secrets, "svid")
-    write_private(place.secrets / f"{TRUST_DOMAIN}.pem", made.ca.trust_bundle)
-    names = ["svid", "trust_bundle"]
-    if place.zone is EDGE:
-        made.ca.server(EDGE.host, lifetime=made.lifetime).write(place.secrets, "server")
-        names.append("server")
-    for name in names:
-        template = (shared("envoy") / "sds" / f"{name}.yaml").read_text()
-        write_private(place.secrets / f"{name}.yaml", render(template, {"SECRETS_DIR": str(place.secrets)}).encode())
+        write_json(layout.zone(zone).root / "service.json", service_settings(layout, zone))
 
 
 def envoy_values(layout: Layout, place: ZoneLayout) -> dict[str, str]:
@@ -84,7 +95,7 @@ def envoy_values(layout: Layout, place: ZoneLayout) -> dict[str, str]:
         "ADMIN_SOCKET": str(place.socket("admin")),
         "LISTEN_ADDRESS": LOOPBACK,
         "LISTEN_PORT": str(place.port),
-        "SECRETS_DIR": str(place.secrets),
+        "AGENT_SOCKET": str(place.socket("agent")),
         "ACCESS_LOG": str(place.access_log),
         "EXTAUTHZ_SOCKET": str(place.socket("check")),
         "SERVICE_SOCKET": str(
@@ -98,10 +109,24 @@ def envoy_values(layout: Layout, place: ZoneLayout) -> dict[str, str]:
     return values
 
 
+def agent_settings(layout: Layout, zone: Zone) -> dict[str, Any]:
+    """The extauthz.yaml of the zone's agent."""
+    return {
+        "version": 1,
+        "agent": {
+            "authority": layout.authority,
+            "trust_bundle": str(layout.trust),
+            "attestation": {"kind": "join_token", "token_env": JOIN_TOKEN},
+            "socket": f"unix://{layout.zone(zone).socket('agent')}",
+        },
+    }
+
+
 def extauthz_settings(layout: Layout, zone: Zone) -> dict[str, Any]:
     """The zone's extauthz.yaml."""
     place = layout.zone(zone)
-    return {
+    claims = {name: name for name in CLAIMS}
+    settings: dict[str, Any] = {
         "version": 1,
         "environment": zone.environment,
         "server": {
@@ -110,63 +135,63 @@ def extauthz_settings(layout: Layout, zone: Zone) -> dict[str, Any]:
             "max_deadline": "900ms",  # Envoy waits for 1s
             "drain": "1s",
         },
+        "identity": {"socket": f"unix://{place.socket('agent')}"},
         "workload": {
-            "trust_domains": {TRUST_DOMAIN: {"trust_bundle": str(place.secrets / f"{TRUST_DOMAIN}.pem")}},
+            "trust_domains": {TRUST_DOMAIN: {"trust_bundle": "identity"}},
             "xfcc": "ignore" if zone is EDGE else "last",
         },
         "issuers": [
             {
-                "name": routes.ISSUER_NAME,
-                "issuer": layout.issuer,
+                "name": routes.AUTHORITY,
+                "issuer": layout.authority,
                 "algorithms": ["ES256"],
-                "jwks": {"discovery": True, "cooldown": "1s"},
-                "claims": {name: name for name in ("roles", "tenant", "region", "clearance")},
+                "jwks": {
+                    "url": f"{layout.authority}/jwks.json",
+                    "client": "mtls",
+                    "cooldown": "1s",
+                    "refresh": "2s",
+                },
+                "claims": claims,
                 "leeway": "5s",
                 "max_lifetime": "10m",
-            }
+                "introspection": {
+                    "url": f"{layout.authority}/introspect",
+                    "client": "mtls",
+                    "cache_ttl": "1s",
+                    "negative_ttl": "1s",
+                },
+            },
+            {
+                "name": routes.LAB,
+                "issuer": LAB_ISSUER,
+                "algorithms": ["ES256"],
+                "jwks": {"file": str(layout.root / "lab.jwks.json")},
+                "claims": claims,
+                "leeway": "5s",
+                "max_lifetime": "10m",
+            },
         ],
+        "revocation": {"feed": {"url": f"{layout.authority}/v1/revocations"}},
         "attributes": {"sources": routes.sources(zone, layout.catalogue)},
         "policy": {"engine": "sidecar", "path": str(shared("policies"))},
         "telemetry": {"records": {"output": str(place.records), "labels": {"zone": zone.name}}, "log_level": "warning"},
         "routes": routes.routes(zone),
     }
-
-
-def service_settings(layout: Layout, zone: Zone, made: Credentials) -> dict[str, Any]:
-    place = layout.zone(zone)
-    settings: dict[str, Any] = {"listen": f"unix://{place.socket('service')}"}
     if zone.next:
-        settings |= {
-            "egress": str(place.socket("egress")),
-            "issuer": layout.issuer,
-            "client_id": zone.id,
-            "client_secret": made.client_secrets[zone.name],
-            "next_audience": BY_NAME[zone.next].audience,
-        }
-    if zone is STORAGE:
-        settings["database"] = str(place.root / "features.sqlite")
+        settings["sts"] = {"url": f"{layout.authority}/token"}
+    if zone is EDGE:
+        settings["api_keys"] = {"file": str(place.root / "api-keys.yaml")}
     return settings
 
 
-def issuer_settings(layout: Layout, made: Credentials) -> dict[str, Any]:
-    clients = [
-        {
-            "id": zone.id,
-            "secret_sha256": hashlib.sha256(made.client_secrets[zone.name].encode()).hexdigest(),
-            "certificate_sha256": made.svids[zone.name].sha256,
-            "audience": zone.audience,
-            "reaches": [BY_NAME[zone.next].audience],
-        }
-        for zone in SERVICES
-        if zone.next
-    ]
-    return {
-        "listen": f"{LOOPBACK}:{layout.issuer_port}",
-        "issuer": layout.issuer,
-        "key_file": str(layout.root / "issuer.key"),
-        "edge_audience": EDGE.audience,
-        "clients": clients,
-    }
+def service_settings(layout: Layout, zone: Zone) -> dict[str, Any]:
+    place = layout.zone(zone)
+    settings: dict[str, Any] = {"listen": f"unix://{place.socket('service')}"}
+    if zone.next:
+        settings["egress"] = str(place.socket("egress"))
+    if zone is STORAGE:
+        settings["database"] = str(place.root / "features.sqlite")
+    return settings
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,6 @@
-"""A development certificate authority: X.509-SVIDs for the zones, made at start and gone with the run.
+"""An authority for the lab and for tests: it signs whatever it is asked to, attacks included, and is gone with the run.
 
-The production authority attests workloads first; this one signs what the platform asks for, attacks included.
+`extauthz authority` attests a workload first, and never signs what must be refused.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Identity:
     private_key: bytes
     sha256: str
     """`x5t#S256`: unpadded base64url of SHA-256 over the DER (RFC 8705 section 3.1)."""
+
+    @property
+    def key(self) -> ec.EllipticCurvePrivateKey:
+        return _private(self.private_key)
 
     def write(self, folder: Path, name: str) -> None:
         """`name.key`, then `name.pem`, so that a watcher of the certificate finds the key that fits."""

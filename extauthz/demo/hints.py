@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from extauthz.demo.issuer import SIGN_IN
 from extauthz.demo.zones import EDGE
+from extauthz.sts.answers import SIGN_IN
 
 if TYPE_CHECKING:
     from extauthz.demo.layout import Layout
@@ -15,7 +15,7 @@ def hints(layout: Layout) -> str:
     """Shell commands, ready to paste."""
     port = layout.zone(EDGE).port
     url = f"https://{EDGE.host}:{port}/v1/transfers"
-    reach = f"--cacert {layout.root / 'ca.pem'} --resolve {EDGE.host}:{port}:127.0.0.1"
+    reach = f"--cacert {layout.root / 'trust.pem'} --resolve {EDGE.host}:{port}:127.0.0.1"
     body = (
         '{"tenant":"acme","region":"eu","amount":250,"currency":"EUR",'
         '"transaction_type":"wire","counterparty":"acme-party-07"}'
@@ -24,7 +24,7 @@ def hints(layout: Layout) -> str:
 The platform runs. Try it:
 
   # alice's token (also: bob of globex, carol who may not pay, dave without a role)
-  TOKEN=$(curl -s {layout.issuer}/token -d grant_type={SIGN_IN} -d user=alice \\
+  TOKEN=$(curl -s --cacert {layout.trust} {layout.authority}/token -d grant_type={SIGN_IN} -d user=alice \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
 
   # a transfer, through all zones

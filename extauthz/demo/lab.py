@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from extauthz.demo.issuer import hop_claims, user_claims
+from extauthz.demo.authority import Refusal
+from extauthz.demo.people import hop_claims, user_claims
 from extauthz.demo.zones import BY_NAME, EDGE, MODEL, ORCHESTRATION, Zone
+from extauthz.keys.tls import load_chain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from extauthz.demo.dev_ca import Identity
     from extauthz.demo.stage import Stage
@@ -47,26 +48,56 @@ class Lab:
         self.platform = platform
         self._chance = random.SystemRandom()
         self._edge = httpx.AsyncClient(verify=self._trust(), timeout=TIMEOUT, trust_env=False, http2=False)
-        self._files = 0
 
     async def close(self) -> None:
         await self._edge.aclose()
 
+    async def believe(self) -> None:
+        """Trust what the authority's trust bundle says now."""
+        await self.platform.authority.believe()
+        await self._edge.aclose()
+        self._edge = httpx.AsyncClient(verify=self._trust(), timeout=TIMEOUT, trust_env=False, http2=False)
+
     @property
     def mint(self) -> Mint:
-        """The development issuer's own key: for tokens that the issuer itself would not give out."""
+        """The key of the lab's issuer: for tokens that the authority would not give out."""
         return self.platform.credentials.mint
 
     # tokens
 
+    async def sign_in(self, name: str = "alice", **form: str) -> str:
+        """A user's token, from the authority. `form`: `audience`, `purpose`, `scope`, `acr`, `auth_time`."""
+        return await self.platform.authority.sign_in(name, **{"audience": EDGE.audience, **form})
+
+    # identities, from the authority
+
+    async def attest(self, attestor: str, evidence: str) -> Identity:
+        return await self.platform.authority.attest(attestor, evidence)
+
+    async def refused_attestation(self, attestor: str, evidence: str) -> Answer:
+        """What the authority says to evidence that must be refused; status 200 when it is not."""
+        try:
+            await self.platform.authority.attest(attestor, evidence)
+        except Refusal as refusal:
+            return Answer(refusal.status, refusal.code.partition(".")[0], refusal.code)
+        return Answer(200)
+
+    async def refused_exchange(self, identity: Identity, subject: str, audience: str) -> Answer:
+        """The same for an exchange."""
+        try:
+            await self.platform.authority.exchange(identity, subject, audience)
+        except Refusal as refusal:
+            return Answer(refusal.status, refusal.code.partition(".")[0], refusal.code)
+        return Answer(200)
+
     def user(self, name: str = "alice", **claims: Any) -> str:
-        """A user's token for the edge; `claims` replace."""
+        """A user's token for the edge, of the lab's issuer; `claims` replace."""
         return self.mint.sign({**user_claims(name, EDGE.audience), **claims})
 
     def hop(
         self, caller: Zone, target: Zone, identity: Identity | None = None, user: str = "alice", **claims: Any
     ) -> str:
-        """A token of `caller` for `target`, bound to `identity` (default: the caller's SVID); `claims` replace."""
+        """A token of the lab's issuer, by `caller` for `target`, bound to `identity`, else `svid(caller)`."""
         svid = identity or self.platform.credentials.svids[caller.name]
         subject = user_claims(user, caller.audience)
         narrowed = hop_claims(subject, {"id": caller.id, "certificate_sha256": svid.sha256}, target.audience)
@@ -163,7 +194,7 @@ class Lab:
         return await self.zone(ORCHESTRATION, identity, token, content, path="/v1/transfers", method="POST")
 
     def svid(self, zone: Zone) -> Identity:
-        """The SVID of a zone's workload, as a thief or the workload itself would show it."""
+        """A certificate of the lab's authority with the SPIFFE ID of a zone's workload."""
         return self.platform.credentials.svids[zone.name]
 
     async def _send(
@@ -199,21 +230,13 @@ class Lab:
             return Answer(0, code="connection.failed")
 
     def _trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.platform.layout.root / "ca.pem"))
+        return ssl.create_default_context(cafile=str(self.platform.layout.trust))
 
     def _context(self, identity: Identity) -> ssl.SSLContext:
         context = self._trust()
         context.check_hostname = False  # an SVID names a workload by URI, not a host
-        self._files += 1
-        chain = self._write(f"lab-{self._files}.pem", identity.private_key + identity.certificate)
-        context.load_cert_chain(chain)
+        load_chain(context, identity.certificate, identity.key)
         return context
-
-    def _write(self, name: str, content: bytes) -> Path:
-        path = self.platform.layout.root / name
-        path.touch(mode=0o600)
-        path.write_bytes(content)
-        return path
 
 
 def _answer(response: httpx.Response) -> Answer:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOPBACK: Final = "127.0.0.1"
+AUTHORITY_HOST: Final = "localhost"
 _ROOT: Final = 50
 """Bytes that the run folder's path may have: a socket's holds 104 on macOS, and parts make folders of their own."""
 
@@ -28,10 +29,6 @@ class ZoneLayout:
     port: int
 
     @property
-    def secrets(self) -> Path:
-        return self.root / "secrets"
-
-    @property
     def access_log(self) -> Path:
         return self.root / "access.log"
 
@@ -40,7 +37,7 @@ class ZoneLayout:
         return self.root / "records.jsonl"
 
     def socket(self, name: str) -> Path:
-        """`admin`, `check`, `http`, `service` or `egress`."""
+        """`admin`, `agent`, `check`, `http`, `service` or `egress`."""
         return self.root / f"{name}.sock"
 
 
@@ -48,12 +45,23 @@ class ZoneLayout:
 class Layout:
     root: Path
     zones: dict[str, ZoneLayout]
-    issuer_port: int
+    authority_port: int
     catalogue_port: int
 
     @property
-    def issuer(self) -> str:
-        return f"http://{LOOPBACK}:{self.issuer_port}"
+    def authority(self) -> str:
+        """The authority's URL, and the `iss` of its tokens."""
+        return f"https://{AUTHORITY_HOST}:{self.authority_port}"
+
+    @property
+    def authority_root(self) -> Path:
+        """The authority's folder."""
+        return self.root / "authority"
+
+    @property
+    def authority_admin(self) -> Path:
+        """The Unix socket of its operator's verbs."""
+        return self.authority_root / "admin.sock"
 
     @property
     def catalogue(self) -> str:
@@ -61,6 +69,11 @@ class Layout:
 
     def zone(self, zone: Zone) -> ZoneLayout:
         return self.zones[zone.name]
+
+    @property
+    def trust(self) -> Path:
+        """PEM file with the certificates of the trust domain's authorities, as agents and clients start with them."""
+        return self.root / "trust.pem"
 
     @property
     def log(self) -> Path:
@@ -86,11 +99,11 @@ def plan(root: Path, edge_port: int = 0) -> Layout:
     # All ports are held until all are chosen, so that they differ.
     with ExitStack() as held:
         ports = {zone.name: _port(held, edge_port if zone is EDGE else 0) for zone in ZONES}
-        issuer, catalogue = _port(held, 0), _port(held, 0)
+        authority, catalogue = _port(held, 0), _port(held, 0)
     zones = {zone.name: ZoneLayout(zone, root / zone.name, ports[zone.name]) for zone in ZONES}
-    layout = Layout(root, zones, issuer, catalogue)
-    for place in zones.values():
-        place.secrets.mkdir(parents=True, mode=0o700)
+    layout = Layout(root, zones, authority, catalogue)
+    for folder in (layout.authority_root, *(place.root for place in zones.values())):
+        folder.mkdir(mode=0o700)
     layout.log.mkdir(mode=0o700)
     layout.temporary.mkdir(mode=0o700)
     return layout

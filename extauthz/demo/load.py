@@ -48,9 +48,10 @@ class Load:
                 group.create_task(self._worker(forbidden=number % 2 == 1))
 
     async def _worker(self, *, forbidden: bool) -> None:
+        token = await self.lab.sign_in()
         while not self.stop.is_set():
             crossing = {"tenant": "globex", "region": "us"} if forbidden else {}
-            answer = await self.lab.edge(self.lab.user(), self.lab.transfer(**crossing))
+            answer = await self.lab.edge(token, self.lab.transfer(**crossing))
             self._count(answer, forbidden=forbidden)
             await asyncio.sleep(_PAUSE)
 

@@ -1,6 +1,7 @@
-"""The platform: five Envoys, an authorization server beside each, four services, a catalogue and a token issuer.
+"""The platform: an authority; five Envoys, each with an agent and an authorization server; four services, a catalogue.
 
-Order of start: the files; the issuer, which others ask for keys; everything else at once. Each says when it is ready.
+Order of start: the files; the authority, which everyone has his identity from; everything else at once. Each says when
+it is ready. An agent gets its one-time join token in its environment, and with it an identity of its own.
 Order of end: everything, whatever happened before; then the run folder.
 """
 
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -18,7 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from extauthz.demo import config_files, processes
+from extauthz.clock import SystemClock
+from extauthz.demo import authority_files, config_files, processes
+from extauthz.demo.admin import SocketAdmin
+from extauthz.demo.authority import Authority
+from extauthz.demo.cluster import Cluster
 from extauthz.demo.layout import Layout, ZoneLayout, plan, short_folder
 from extauthz.demo.probes import answers, http_ok, until_ready
 from extauthz.demo.processes import Part
@@ -26,7 +32,7 @@ from extauthz.errors import ExtauthzError, MissingPart
 from extauthz.policy.native import find_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from extauthz.demo.zones import Zone
 
@@ -61,8 +67,11 @@ class Platform:
         self._progress = progress
         self._entries: dict[str, _Entry] = {}
         self._root: Path | None = None
+        self._passphrase = secrets.token_urlsafe(32)
         self.layout: Layout
         self.credentials: config_files.Credentials
+        self.cluster: Cluster
+        self.authority: Authority
 
     async def __aenter__(self) -> Self:
         try:
@@ -84,7 +93,7 @@ class Platform:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """By name: `issuer`, `catalogue`, and for a zone `<zone>.envoy`, `<zone>.extauthz`, `<zone>.service`."""
+        """By name: `authority`, `catalogue`; for a zone `<zone>.` and `agent`, `envoy`, `extauthz`, `service`."""
         return {name: entry.part for name, entry in self._entries.items()}
 
     async def ready(self, *names: str) -> None:
@@ -98,7 +107,7 @@ class Platform:
 
     async def restart(self, name: str) -> None:
         """Start a part that has ended, and wait until it is ready."""
-        self.parts[name].start()
+        await self._start_part(name)
         await self.ready(name)
 
     async def kill(self, name: str) -> None:
@@ -134,32 +143,53 @@ class Platform:
         envoy, _ = envoy_path(), find_tool()
         self._root = Path(tempfile.mkdtemp(prefix="xa-demo-", dir=short_folder()))
         self.layout = plan(self._root.resolve(), self._edge_port)
-        self._progress("development certificates, tokens and configurations")
-        self.credentials = config_files.issue(self.layout)
-        config_files.write(self.layout, self.credentials)
+        self._progress("configurations")
+        self._write_files()
+        self._add_authority()
         self._add_services()
         for place in self.layout.zones.values():
             self._add_zone(place, envoy)
-        self._progress("token issuer, catalogue and services")
-        first = [name for name in self._entries if not name.endswith(".extauthz")]
-        self._start_parts(first)
-        await self.ready("issuer", "catalogue")
-        self._progress("an Envoy and an authorization server for each zone")
-        self._start_parts(name for name in self._entries if name not in first)
+        self._progress("authority, catalogue and services")
+        first = [name for name in self._entries if not name.endswith((".extauthz", ".agent", ".envoy"))]
+        for name in first:
+            await self._start_part(name)
+        await self.ready("authority", "catalogue")
+        await self.authority.believe()
+        self._progress("an agent, an Envoy and an authorization server for each zone")
+        for name in sorted(self._entries, key=lambda name: not name.endswith(".agent")):
+            if name not in first:
+                await self._start_part(name)
         await self.ready(*self._entries)
 
-    def _start_parts(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._entries[name].part.start()
+    def _write_files(self) -> None:
+        clock = SystemClock()
+        self.credentials, self.cluster = config_files.issue(clock), Cluster(clock)
+        config_files.write(self.layout, self.credentials)
+        config_files.write_json(self.layout.root / "cluster.jwks.json", self.cluster.jwks())
+        settings = authority_files.authority_settings(self.layout)
+        config_files.write_yaml(self.layout.authority_root / "extauthz.yaml", settings)
+        self.authority = Authority(self.layout.authority, self.layout.trust, SocketAdmin(self.layout.authority_admin))
 
-    def _add(self, name: str, command: list[str], probe: Callable[[], Awaitable[bool]]) -> None:
-        self._entries[name] = _Entry(Part(name, command, self.layout.log / f"{name}.log", self.layout.temporary), probe)
+    async def _start_part(self, name: str) -> None:
+        part = self._entries[name].part
+        if name.endswith(".agent") and not part.running:
+            part.secrets = {config_files.JOIN_TOKEN: await self.authority.admin.join_token(name.removesuffix(".agent"))}
+        part.start()
+
+    def _add(self, name: str, command: list[str], probe: Callable[[], Awaitable[bool]]) -> Part:
+        part = Part(name, command, self.layout.log / f"{name}.log", self.layout.temporary)
+        self._entries[name] = _Entry(part, probe)
+        return part
+
+    def _add_authority(self) -> None:
+        settings = str(self.layout.authority_root / "extauthz.yaml")
+        command = [sys.executable, "-m", "extauthz", "authority", "serve", settings]
+        part = self._add("authority", command, self.authority.admin.ready)
+        part.secrets = {authority_files.PASSPHRASE: self._passphrase}
 
     def _add_services(self) -> None:
         run = [sys.executable, "-m", "extauthz.demo.services"]
         root, layout = self.layout.root, self.layout
-        discovery = f"{layout.issuer}/.well-known/openid-configuration"
-        self._add("issuer", [*run, "issuer", str(root / "issuer.json")], http_ok(discovery))
         catalogue = f"{layout.catalogue}/features/acme"
         self._add("catalogue", [*run, "catalogue", str(root / "catalogue.json")], http_ok(catalogue))
         for zone in config_files.SERVICES:
@@ -170,6 +200,8 @@ class Platform:
     def _add_zone(self, place: ZoneLayout, envoy: str) -> None:
         name, settings = place.zone.name, place.root / "extauthz.yaml"
         serve = [sys.executable, "-m", "extauthz", "serve", str(settings)]
+        agent = [sys.executable, "-m", "extauthz", "agent", str(place.root / "agent.yaml")]
+        self._add(f"{name}.agent", agent, answers(place.socket("agent")))
         self._add(f"{name}.extauthz", serve, http_ok("http://local/readyz", place.socket("http")))
         options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
         flush = ["--file-flush-interval-msec", "20", "--file-flush-min-size-kb", "1"]

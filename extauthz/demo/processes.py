@@ -29,13 +29,15 @@ _POLL: Final = 0.02
 
 class Part:
     """One program of the platform. Its output goes to `log`, appended over restarts; its own temporary files go to
-    `temporary`, so that none are left when it is killed."""
+    `temporary`, so that none are left when it is killed. `secrets` are variables of its environment at the next start:
+    what must stand neither in a file nor in the list of processes."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path, temporary: Path | None = None) -> None:
         self.name = name
         self.log = log
         self._command = list(command)
         self._environment = {"TMPDIR": str(temporary)} if temporary else {}
+        self.secrets: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +59,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **self._environment, "PYTHONPATH": path},
+                env={**os.environ, **self._environment, **self.secrets, "PYTHONPATH": path},
                 start_new_session=True,
             )
 

@@ -55,7 +55,7 @@ class PlainReport:
         print(text, file=self._out, flush=True)
 
     def row(self, row: Row) -> None:
-        added = f"{row.added_us} us" if row.zones else "-"
+        added = f"{row.added_us} us" if row.checks else "-"
         layer, code = row.answer.layer or "-", row.answer.code or "allowed"
         mark = "ok  " if row.ok else "BAD "
         said = f"{row.answer.status:>3} {layer:<10} {code:<34} {added:>10}  {row.scenario.what}"
@@ -94,7 +94,7 @@ class RichReport:
         table.add_column(ratio=1, overflow="fold")
         mark = "[green]✓[/green]" if row.ok else "[bold red]✗[/bold red]"
         colour = "red" if row.scenario.layer else "green"
-        added = f"{row.added_us:,} µs" if row.zones else "–"
+        added = f"{row.added_us:,} µs" if row.checks else "–"
         code = row.answer.code or "allowed"
         said = row.scenario.what + (f" [bold red]{row.problem}[/bold red]" if row.problem else "")
         table.add_row(

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from extauthz.demo.zones import EDGE, MODEL, ORCHESTRATION, RETRAINER, STORAGE, Zone, spiffe_id
+from extauthz.demo.people import SCOPES
+from extauthz.demo.zones import (
+    ADMINISTRATION,
+    EDGE,
+    EXPLANATION,
+    MODEL,
+    ORCHESTRATION,
+    RETRAINER,
+    STORAGE,
+    Zone,
+    spiffe_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ISSUER_NAME: Final = "development"
+AUTHORITY: Final = "authority"
+LAB: Final = "lab"
+"""The issuer of the lab: it signs what a compromised issuer would."""
+HOP: Final = "60s"
+"""Life of a token for the next zone."""
 Tree = dict[str, Any]
 
 _TRANSFER: Final[Tree] = {
@@ -78,7 +93,23 @@ def routes(zone: Zone) -> list[Tree]:
 
 
 def _token(zone: Zone, **more: Any) -> Tree:
-    return {"issuers": [ISSUER_NAME], "audiences": [zone.audience], **more}
+    return {"issuers": [AUTHORITY, LAB], "audiences": [zone.audience], **more}
+
+
+def _call(name: str, zone: Zone, match: Tree, to: str, exchange: Tree, **more: Any) -> Tree:
+    """The zone's own service calls another zone: judged here, with the token exchanged for one of the other zone."""
+    return {
+        "name": name,
+        "match": match,
+        "caller": "self",
+        "workloads": [zone.id],
+        "token": _token(zone, binding="received"),
+        "action": "zone.call",
+        "resource": {"type": "zone", "id": to},
+        "policy": "extauthz/egress/decision",
+        "exchange": {"lifetime": HOP, **exchange},
+        **more,
+    }
 
 
 def _edge(zone: Zone) -> list[Tree]:
@@ -93,7 +124,42 @@ def _edge(zone: Zone) -> list[Tree]:
             "resource": {"type": "transfer"},
             "attributes": [_USE_TRANSFER],
             "policy": "extauthz/payments/decision",
-        }
+        },
+        {
+            "name": "read-rates",
+            "match": {"methods": ["GET"], "path": "/v1/rates"},
+            "public": True,
+            "credential": "api_key",
+            "action": "rates.read",
+            "resource": {"type": "rates"},
+            "policy": "extauthz/operations/decision",
+        },
+        {
+            "name": "change-limit",
+            "match": {"methods": ["PUT"], "path": "/v1/limits/{kind}"},
+            "effects": ["side_effects"],
+            "public": True,
+            "token": {
+                "issuers": [AUTHORITY],
+                "audiences": [ADMINISTRATION],
+                "scopes": ["limits.write"],
+                "introspect": "always",
+                "acr": ["mfa"],
+                "max_age": "5m",
+            },
+            "forward_token": False,
+            "action": "limits.update",
+            "resource": {"type": "limits", "id": "{kind}"},
+            "policy": "extauthz/operations/decision",
+        },
+        _call(
+            "call-orchestration",
+            zone,
+            {"methods": ["POST"], "path": "/v1/transfers"},
+            ORCHESTRATION.kind,
+            {"audience": ORCHESTRATION.audience, "scopes": SCOPES.split()},
+            effects=["money"],
+        ),
     ]
 
 
@@ -109,7 +175,21 @@ def _orchestration(zone: Zone) -> list[Tree]:
             "resource": {"type": "transfer"},
             "attributes": [_USE_TRANSFER],
             "policy": "extauthz/payments/decision",
-        }
+        },
+        _call(
+            "call-model",
+            zone,
+            {"methods": ["POST"], "path": "/v1/score"},
+            MODEL.kind,
+            {"audience": MODEL.audience, "scopes": ["scores.write", "features.read"], "purpose": "fraud-review"},
+        ),
+        _call(
+            "call-explanation",
+            zone,
+            {"methods": ["POST"], "path": "/v1/explain"},
+            MODEL.kind,
+            {"audience": EXPLANATION, "scopes": ["scores.explain"], "purpose": "risk-explanation"},
+        ),
     ]
 
 
@@ -136,6 +216,24 @@ def _model(zone: Zone) -> list[Tree]:
             **base,
             "attributes": [transfer, {"source": "named-model", "to": model}],
         },
+        {
+            "name": "explain-score",
+            "match": {"methods": ["POST"], "path": "/v1/explain"},
+            **base,
+            "token": {
+                **_token(zone, binding="required", purposes=["risk-explanation"], scopes=["scores.explain"]),
+                "audiences": [EXPLANATION],
+            },
+            "action": "score.explain",
+            "attributes": [transfer, {"source": "deployed-model", "to": model}],
+        },
+        _call(
+            "call-storage",
+            zone,
+            {"methods": ["GET"], "path": "/v1/features/{tenant}/{transaction_class}"},
+            STORAGE.kind,
+            {"audience": STORAGE.audience, "scopes": ["features.read"]},
+        ),
     ]
 
 

@@ -2,7 +2,7 @@
 
 `added_us` is what authorization added to the request, in microseconds, as the Envoys measured it: each one's ext_authz
 filter notes how long its Check took (`emit_filter_state_stats`), the access log writes it as `authz_us`, and the hops
-of one request share its `x-request-id`. It is the sum over the zones that were reached; 0 where Envoy itself refused.
+of one request share its `x-request-id`. It is the sum over all Checks; 0 where Envoy itself refused.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Row:
     scenario: Scenario
     answer: Answer
     problem: str
-    zones: int
-    """Zones whose authorization server was asked."""
+    checks: int
+    """Checks that the request went through: at each zone's door, and before each call that left a zone."""
     added_us: int
 
     @property
@@ -52,7 +52,7 @@ class Row:
             "layer": self.answer.layer,
             "code": self.answer.code,
             "ok": self.ok,
-            "zones": self.zones,
+            "checks": self.checks,
             "added_us": self.added_us,
             **({"problem": self.problem} if self.problem else {}),
         }
@@ -77,8 +77,9 @@ class Runner:
     async def warm_up(self, seconds: float = 15.0) -> None:
         """Honest transfers, until one goes through. Raises ExtauthzError when none does."""
         deadline = time.monotonic() + seconds
+        token = await self._lab.sign_in()
         while True:
-            answer = await self._lab.edge(self._lab.user(), self._lab.transfer())
+            answer = await self._lab.edge(token, self._lab.transfer())
             if answer.status == 201:  # noqa: PLR2004 - created
                 return
             if time.monotonic() > deadline:
@@ -89,8 +90,8 @@ class Runner:
     async def run(self, scenario: Scenario) -> Row:
         answer = await scenario.attempt(self._lab)
         problem = scenario.problem(answer)
-        zones, added = await self._added(answer.request_id)
-        return Row(scenario, answer, problem, zones, added)
+        checks, added = await self._added(answer.request_id)
+        return Row(scenario, answer, problem, checks, added)
 
     async def _added(self, request_id: str) -> tuple[int, int]:
         """Checks and microseconds of one request."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from extauthz.demo.authority import Authority
+    from extauthz.demo.cluster import Cluster
     from extauthz.demo.config_files import Credentials
     from extauthz.demo.layout import Layout
     from extauthz.demo.zones import Zone
 
 
 class Stage(Protocol):
-    """`layout` says where this process reaches the zones and finds their access logs; `credentials` can sign anything.
+    """`layout` says where this process reaches the zones and finds their access logs; `credentials` are the lab's.
 
-    Parts are `issuer`, `catalogue`, and for a zone `<zone>.envoy`, `<zone>.extauthz`, `<zone>.service`.
+    Parts are `authority`, `catalogue`, and for a zone `<zone>.agent`, `<zone>.envoy`, `<zone>.extauthz`,
+    `<zone>.service`.
     """
 
     @property
@@ -21,6 +24,12 @@ class Stage(Protocol):
 
     @property
     def credentials(self) -> Credentials: ...
+
+    @property
+    def authority(self) -> Authority: ...
+
+    @property
+    def cluster(self) -> Cluster: ...
 
     async def kill(self, name: str) -> None:
         """End a part at once; returns when it is gone."""

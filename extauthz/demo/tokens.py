@@ -1,4 +1,4 @@
-"""Tokens of the development issuer: its signing key, and what it signs (RFC 9068)."""
+"""A key that signs tokens of any content: the lab's, and those of tests (RFC 9068 where nothing else is said)."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ class Mint:
     def _private(self) -> ec.EllipticCurvePrivateKey:
         key = load_pem_private_key(self.private_key, None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ExtauthzError("the development issuer's key is not an EC key")
+            raise ExtauthzError("the issuer's key is not an EC key")
         return key

@@ -51,5 +51,9 @@ STAGING: Final = Zone("storage", "feature-store", environment="staging")
 ZONES: Final = (EDGE, ORCHESTRATION, MODEL, STORAGE, STAGING)
 BY_NAME: Final = {zone.name: zone for zone in ZONES}
 
+EXPLANATION: Final = f"https://risk-explanation.{TRUST_DOMAIN}"
+"""Audience of the model zone's second service: a token for scoring explains nothing."""
+ADMINISTRATION: Final = f"https://administration.{TRUST_DOMAIN}"
+"""Audience of what administrators change at the edge; its tokens are opaque."""
 RETRAINER: Final = spiffe_id("training", "retrainer")
 """A batch workload that acts in its own name."""

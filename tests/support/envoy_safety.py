@@ -31,6 +31,9 @@ def weaknesses(config: Mapping[str, Any], *, mutual: bool, zone: bool = True) ->
     for manager in managers(incoming[0]):
         found += _manager(manager, zone=zone) + _filter(manager) + list(_routes(manager, zone=zone))
     found += _incoming_tls(incoming[0], mutual=mutual) if zone else []
+    for listener in listeners(config, "egress"):
+        for manager in managers(listener):
+            found += _filter(manager) + list(_routes(manager, zone=zone))
     for listener in config["static_resources"]["listeners"]:
         address = listener["address"]
         if listener["name"] != "ingress" and "pipe" not in address:
@@ -135,13 +138,26 @@ def _incoming_tls(listener: Mapping[str, Any], *, mutual: bool) -> list[str]:
     for chain in listener["filter_chains"]:
         tls = chain.get("transport_socket", {}).get("typed_config", {})
         context = tls.get("common_tls_context", {})
+        found += _from_agent(context)
         if context.get("tls_params", {}).get("tls_minimum_protocol_version") not in {"TLSv1_2", "TLSv1_3"}:
             found.append("TLS has no lower bound")
         if mutual and tls.get("require_client_certificate") is not True:
             found.append("callers need no certificate")
-        if mutual and context.get("validation_context_sds_secret_config", {}).get("name") != "trust_bundle":
+        if mutual and context.get("validation_context_sds_secret_config", {}).get("name") != "ALL":
             found.append("callers' certificates are not validated")
     return found
+
+
+def _from_agent(context: Mapping[str, Any]) -> list[str]:
+    """The SVID and the trust bundle come from the agent, so that both are renewed."""
+    combined = context.get("combined_validation_context", context)
+    named = [
+        *context.get("tls_certificate_sds_secret_configs", []),
+        combined.get("validation_context_sds_secret_config"),
+    ]
+    sources = [each["sds_config"].get("api_config_source", {}) for each in named if each]
+    clusters = [source.get("grpc_services", [{}])[0].get("envoy_grpc", {}).get("cluster_name") for source in sources]
+    return [] if clusters and set(clusters) == {"agent"} else ["an identity does not come from the agent"]
 
 
 def _outgoing(cluster: Mapping[str, Any]) -> list[str]:
@@ -152,8 +168,9 @@ def _outgoing(cluster: Mapping[str, Any]) -> list[str]:
     exact = [each["matcher"].get("exact", "") for each in names if each.get("san_type") == "URI"]
     if len(exact) != len(names) or len(exact) != 1 or not exact[0].startswith("spiffe://"):
         found.append("the next zone may be any workload")
-    if combined.get("validation_context_sds_secret_config", {}).get("name") != "trust_bundle":
+    if combined.get("validation_context_sds_secret_config", {}).get("name") != "ALL":
         found.append("the next zone's certificate is not validated")
+    found += _from_agent(context)
     if not context.get("tls_certificate_sds_secret_configs"):
         found.append("the next zone is called without a certificate")
     return found

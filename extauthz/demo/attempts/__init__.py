@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from extauthz.demo.attempts import allowed, attributes, engine, requests, roles, tokens, transports, workloads
+from extauthz.demo.attempts import (
+    allowed,
+    attributes,
+    engine,
+    identities,
+    requests,
+    roles,
+    tokens,
+    transports,
+    workloads,
+)
 
 if TYPE_CHECKING:
     from extauthz.demo.attempts.scenario import Scenario
@@ -17,5 +27,6 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     *tokens.SCENARIOS,
     *roles.SCENARIOS,
     *attributes.SCENARIOS,
+    *identities.SCENARIOS,
     *engine.SCENARIOS,  # parts are stopped here, so it comes last
 )

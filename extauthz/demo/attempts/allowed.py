@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 async def transfer(lab: Lab) -> Answer:
-    return await lab.edge(lab.user(), lab.transfer())
+    return await lab.edge(await lab.sign_in(), lab.transfer())
 
 
 def _transferred(answer: Answer) -> str:
@@ -26,7 +26,7 @@ def _transferred(answer: Answer) -> str:
 
 
 async def odd_transfer(lab: Lab) -> Answer:
-    return await lab.edge(lab.user(), lab.transfer(amount=9990.5, counterparty="nobody-knows"))
+    return await lab.edge(await lab.sign_in(), lab.transfer(amount=9990.5, counterparty="nobody-knows"))
 
 
 def _doubted(answer: Answer) -> str:
@@ -41,7 +41,7 @@ async def spoofed_identity(lab: Lab) -> Answer:
         ("X-ExtAuthz-Mask", ""),
         ("x-extauthz-admin", "1"),
     ]
-    return await lab.edge(lab.user(), lab.transfer(), headers=spoofed)
+    return await lab.edge(await lab.sign_in(), lab.transfer(), headers=spoofed)
 
 
 def _not_fooled(answer: Answer) -> str:
@@ -52,7 +52,7 @@ def _not_fooled(answer: Answer) -> str:
 
 async def spoofed_certificate(lab: Lab) -> Answer:
     header = f"By=x;Hash={'0' * 64};URI={MODEL.id}"
-    return await lab.edge(lab.user(), lab.transfer(), headers=[("x-forwarded-client-cert", header)])
+    return await lab.edge(await lab.sign_in(), lab.transfer(), headers=[("x-forwarded-client-cert", header)])
 
 
 def _no_workload(answer: Answer) -> str:

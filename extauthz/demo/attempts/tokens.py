@@ -7,7 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.demo.attempts.scenario import denied
-from extauthz.demo.issuer import user_claims
+from extauthz.demo.people import user_claims
 from extauthz.demo.tokens import Mint, new_key
 from extauthz.demo.zones import EDGE, ORCHESTRATION
 

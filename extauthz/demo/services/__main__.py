@@ -12,7 +12,6 @@ from typing import Final
 
 import uvicorn
 
-from extauthz.demo import issuer
 from extauthz.demo.services import catalogue, feature_store, fraud_scorer, gateway, orchestrator
 
 SERVICES: Final = {
@@ -21,7 +20,6 @@ SERVICES: Final = {
     "fraud-scorer": fraud_scorer.app,
     "feature-store": feature_store.app,
     "catalogue": catalogue.app,
-    "issuer": issuer.app,
 }
 
 

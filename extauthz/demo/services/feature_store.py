@@ -91,20 +91,21 @@ def app(settings: Mapping[str, Any], clock: Clock | None = None) -> Starlette:
     if not database.exists():
         create(database, time.now())
 
-    def answer(tenant: str, kind: str, caller: http.Caller) -> JSONResponse:
+    def answer(tenant: str, kind: str, caller: http.Caller, request: Request) -> JSONResponse:
         rows = read(database, tenant, kind, caller.mask, time.now())
         body = {"tenant": tenant, "transaction_class": kind, "masked": sorted(caller.mask), "rows": rows}
-        return JSONResponse({**body, "decision_id": caller.decision_id})
+        hops = [{"service": "feature-store", **http.credential(request)}]
+        return JSONResponse({**body, "hops": hops, "decision_id": caller.decision_id})
 
     def features(request: Request) -> JSONResponse:
         caller, asked = http.caller(request), request.path_params
         if asked["tenant"] != caller.tenant:  # the policy refuses this first; the rows are guarded twice
             raise HTTPException(403, "the rows belong to another tenant")
-        return answer(caller.tenant, asked["transaction_class"], caller)
+        return answer(caller.tenant, asked["transaction_class"], caller, request)
 
     def dataset(request: Request) -> JSONResponse:
         caller, asked = http.caller(request), request.path_params
-        return answer(asked["tenant"], asked["dataset"].partition("-")[0], caller)
+        return answer(asked["tenant"], asked["dataset"].partition("-")[0], caller, request)
 
     return Starlette(
         routes=[

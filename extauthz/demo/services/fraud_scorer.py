@@ -1,4 +1,7 @@
-"""The model zone's service: scores a transfer against the tenant's history in the feature store."""
+"""The model zone's service: scores a transfer against the tenant's history, and explains a score to whoever may ask.
+
+The two are separate audiences: a token for scoring explains nothing, and one for explaining reads no features.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from extauthz.clock import Clock, SystemClock
-from extauthz.demo.services import http
+from extauthz.demo.services import http, scoring
 from extauthz.demo.services.hop import NextZone, Refused, hand_on
 from extauthz.demo.services.scoring import MODEL, VERSION, Past, score
 
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 
 
 def app(settings: Mapping[str, Any], clock: Clock | None = None) -> Starlette:
-    """`POST /v1/score`: `{tenant, transaction_type, amount, counterparty}` → `{score, reasons, model, …}`."""
+    """`POST /v1/score`: `{tenant, transaction_type, amount, counterparty}` → `{score, reasons, features, model, …}`;
+    `POST /v1/explain`: `{features}` → `{explanation}`.
+    """
     storage = NextZone(settings)
     time = clock or SystemClock()
 
@@ -35,7 +40,8 @@ def app(settings: Mapping[str, Any], clock: Clock | None = None) -> Starlette:
         asked = await http.json_object(request)
         tenant, kind = http.text(asked, "tenant"), http.text(asked, "transaction_type")
         path = f"/v1/features/{quote(tenant, safe='')}/{quote(kind, safe='')}"
-        rows = _history(await storage.call(request, "GET", path))
+        stored = await storage.call(request, "GET", path)
+        rows = _history(stored)
         hour = datetime.fromtimestamp(time.now(), UTC).hour
         result = score(http.number(asked, "amount"), http.text(asked, "counterparty"), hour, rows)
         return JSONResponse(
@@ -45,8 +51,19 @@ def app(settings: Mapping[str, Any], clock: Clock | None = None) -> Starlette:
                 "features": result.features,
                 "model": {"name": MODEL, "version": VERSION},
                 "rows": len(rows),
+                "hops": [{"service": "fraud-scorer", **http.credential(request)}, *stored.get("hops", [])],
             }
         )
+
+    async def explain(request: Request) -> JSONResponse:
+        http.caller(request)
+        asked = await http.json_object(request)
+        features = asked.get("features")
+        if not isinstance(features, dict):
+            raise HTTPException(400, "features: an object is expected")
+        words = scoring.explain({name: http.number(features, name) for name in scoring.FEATURES if name in features})
+        seen = {"service": "risk-explanation", **http.credential(request)}
+        return JSONResponse({"explanation": words, "hops": [seen]})
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -57,6 +74,7 @@ def app(settings: Mapping[str, Any], clock: Clock | None = None) -> Starlette:
         routes=[
             Route("/v1/score", judge, methods=["POST"]),
             Route("/v1/score/{version}", judge, methods=["POST"]),
+            Route("/v1/explain", explain, methods=["POST"]),
         ],
         exception_handlers={HTTPException: http.refused, Refused: hand_on},
         lifespan=lifespan,

@@ -1,10 +1,10 @@
-"""The edge's service: takes a transfer from a user and hands it to orchestration."""
+"""The edge's service: takes a transfer from a user and hands it to orchestration; rates and limits are its own."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+RATES: Final = {"EUR/USD": 1.0834, "EUR/GBP": 0.8421, "EUR/CHF": 0.9377}
+"""Published once a day, for partners."""
+KINDS: Final = ("wire", "sepa", "card")
+
 
 def app(settings: Mapping[str, Any]) -> Starlette:
-    """`POST /v1/transfers`: `{tenant, region, amount, currency, transaction_type, counterparty}` → 201, the outcome."""
+    """`POST /v1/transfers`: `{tenant, region, amount, currency, transaction_type, counterparty}` → 201, the outcome;
+    `GET /v1/rates` → `{rates}`; `PUT /v1/limits/{kind}`: `{amount}` → the limit.
+    """
     orchestration = NextZone(settings)
 
     async def create(request: Request) -> JSONResponse:
@@ -40,7 +46,24 @@ def app(settings: Mapping[str, Any]) -> Starlette:
         outcome = await orchestration.call(request, "POST", "/v1/transfers", transfer)
         # What this service knows of its caller is shown, so that a spoofed header would be seen.
         seen = {"subject": caller.subject, "tenant": caller.tenant, "workload": caller.workload}
-        return JSONResponse({**outcome, "caller": seen, "decision_id": caller.decision_id}, 201)
+        hops = [{"service": "gateway", **http.credential(request)}, *outcome.get("hops", [])]
+        return JSONResponse({**outcome, "hops": hops, "caller": seen, "decision_id": caller.decision_id}, 201)
+
+    limits: dict[str, float] = {}
+
+    def rates(request: Request) -> JSONResponse:
+        caller = http.caller(request)
+        seen = {"subject": caller.subject, "api_key": "x-api-key" in request.headers}
+        return JSONResponse({"rates": RATES, "caller": seen, "decision_id": caller.decision_id})
+
+    async def limit(request: Request) -> JSONResponse:
+        caller, kind = http.caller(request), request.path_params["kind"]
+        amount = http.number(await http.json_object(request), "amount")
+        if kind not in KINDS:
+            raise HTTPException(404, "no such limit")
+        limits[kind] = amount
+        seen = {"subject": caller.subject, "token": "authorization" in request.headers}
+        return JSONResponse({"kind": kind, "amount": amount, "caller": seen, "decision_id": caller.decision_id})
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -48,7 +71,11 @@ def app(settings: Mapping[str, Any]) -> Starlette:
         await orchestration.close()
 
     return Starlette(
-        routes=[Route("/v1/transfers", create, methods=["POST"])],
+        routes=[
+            Route("/v1/transfers", create, methods=["POST"]),
+            Route("/v1/rates", rates, methods=["GET"]),
+            Route("/v1/limits/{kind}", limit, methods=["PUT"]),
+        ],
         exception_handlers={HTTPException: http.refused, Refused: hand_on},
         lifespan=lifespan,
     )

@@ -1,4 +1,4 @@
-"""Orchestration's service: has a transfer scored, and decides what becomes of it."""
+"""Orchestration's service: has a transfer scored and the score explained, and decides what becomes of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def outcome(score: float) -> str:
 
 
 def app(settings: Mapping[str, Any]) -> Starlette:
-    """`POST /v1/transfers`: the gateway's transfer → `{transfer_id, status, fraud}`."""
+    """`POST /v1/transfers`: the gateway's transfer → `{transfer_id, status, fraud, explanation, hops}`."""
     model = NextZone(settings)
 
     async def decide(request: Request) -> JSONResponse:
@@ -46,7 +46,18 @@ def app(settings: Mapping[str, Any]) -> Starlette:
         }
         fraud = await model.call(request, "POST", "/v1/score", question)
         status = outcome(http.number(fraud, "score"))
-        return JSONResponse({"transfer_id": http.text(transfer, "id"), "status": status, "fraud": fraud})
+        about = {name: question[name] for name in ("tenant", "region")}
+        told = await model.call(request, "POST", "/v1/explain", {**about, "features": fraud.get("features", {})})
+        hops = [{"service": "orchestrator", **http.credential(request)}, *fraud.pop("hops", []), *told.get("hops", [])]
+        return JSONResponse(
+            {
+                "transfer_id": http.text(transfer, "id"),
+                "status": status,
+                "fraud": fraud,
+                "explanation": told.get("explanation", []),
+                "hops": hops,
+            }
+        )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -11,15 +11,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MODEL: Final = "fraud"
 VERSION: Final = "3.1.0"
 
 _BIAS: Final = -4.0
 _WEIGHTS: Final = {"amount": 0.9, "velocity": 0.5, "new_counterparty": 1.4, "night": 0.9}
+FEATURES: Final = tuple(_WEIGHTS)
 _HOUR: Final = 60.0
 _NIGHT_ENDS: Final = 6
+_WORDS: Final = {
+    "amount": "The amount is unusual for this tenant.",
+    "velocity": "The last hour saw more transfers than usual.",
+    "new_counterparty": "The counterparty was never paid before.",
+    "night": "The transfer was entered at night.",
+}
 _TELLING: Final = 0.3
 """A feature that adds less than this to the logit is not worth a reason."""
 
@@ -58,6 +65,12 @@ def score(amount: float, counterparty: str, hour: int, history: Sequence[Past]) 
         tuple(name for name in strongest if pushes[name] > _TELLING),
         {name: round(value, 3) for name, value in features.items()},
     )
+
+
+def explain(features: Mapping[str, float]) -> list[str]:
+    """What raised a score, in words for an analyst, strongest first. It sees features, never the rows behind them."""
+    pushes = {name: weight * features.get(name, 0.0) for name, weight in _WEIGHTS.items()}
+    return [_WORDS[name] for name in sorted(pushes, key=lambda name: -pushes[name]) if pushes[name] > _TELLING]
 
 
 def _anomaly(amount: float, earlier: Sequence[float]) -> float:

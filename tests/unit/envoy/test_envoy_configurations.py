@@ -29,7 +29,7 @@ def _load(name: str) -> dict:
 def layout():
     with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as folder:
         made = plan(Path(folder))
-        config_files.write(made, config_files.issue(made))
+        config_files.write(made, config_files.issue())
         yield made
 
 
@@ -86,7 +86,8 @@ _MANAGER = (*_LISTENER, "filter_chains", 0, "filters", 0, "typed_config")
 _FILTER = (*_MANAGER, "http_filters", 0, "typed_config")
 _ROUTE = (*_MANAGER, "route_config", "virtual_hosts", 0, "routes", 0)
 _TLS = (*_LISTENER, "filter_chains", 0, "transport_socket", "typed_config")
-_NEXT = ("static_resources", "clusters", 2, "transport_socket", "typed_config", "common_tls_context")
+_NEXT = ("static_resources", "clusters", 3, "transport_socket", "typed_config", "common_tls_context")
+_EGRESS = ("static_resources", "listeners", 1, "filter_chains", 0, "filters", 0, "typed_config")
 _OVERRIDE = (*_ROUTE, "typed_per_filter_config", "envoy.filters.http.ext_authz")
 
 WEAKER = {
@@ -120,6 +121,18 @@ WEAKER = {
     "any TLS version": _drop(*_TLS, "common_tls_context", "tls_params"),
     "any next zone": _drop(*_NEXT, "combined_validation_context", "default_validation_context"),
     "unchecked next zone": _drop(*_NEXT, "combined_validation_context", "validation_context_sds_secret_config"),
+    "calls leave unjudged": _drop(*_EGRESS, "http_filters", 0),
+    "a call that is not checked": _set(
+        *_EGRESS, "route_config", "virtual_hosts", 0, "routes", 0, "typed_per_filter_config", value={}
+    ),
+    "identity from a file": _set(
+        *_TLS,
+        "common_tls_context",
+        "tls_certificate_sds_secret_configs",
+        0,
+        "sds_config",
+        value={"path_config_source": {"path": "/etc/svid.yaml"}},
+    ),
     "egress on TCP": _set(
         "static_resources",
         "listeners",
@@ -140,11 +153,14 @@ def test_each_weakening_is_noticed(change):
 
 @pytest.mark.parametrize("zone", [EDGE, ORCHESTRATION, MODEL, STORAGE], ids=lambda zone: zone.name)
 def test_the_routes_of_envoy_are_the_routes_of_extauthz(zone):
-    manager = managers(listeners(_load(zone.kind), "ingress")[0])[0]
-    hosts = manager["route_config"]["virtual_hosts"]
-    named = [route["name"] for host in hosts for route in host["routes"] if "route" in route]
-    assert sorted(named) == sorted(route["name"] for route in routes(zone))
-    assert hosts[0]["domains"] == [zone.host]
+    found: dict[str, list[str]] = {"peer": [], "self": []}
+    for caller, listener in (("peer", "ingress"), ("self", "egress")):
+        for each in listeners(_load(zone.kind), listener):
+            hosts = managers(each)[0]["route_config"]["virtual_hosts"]
+            found[caller] += [route["name"] for host in hosts for route in host["routes"] if "route" in route]
+            assert hosts[0]["domains"] == ([zone.host] if caller == "peer" else ["*"])
+    for caller, names in found.items():
+        assert sorted(names) == sorted(r["name"] for r in routes(zone) if r.get("caller", "peer") == caller)
 
 
 @pytest.mark.parametrize("zone", [EDGE, ORCHESTRATION, MODEL], ids=lambda zone: zone.name)
@@ -165,7 +181,7 @@ def test_the_check_times_out_before_the_request():
 
 def test_the_readme_explains_every_variable():
     readme = (shared("envoy") / "README.md").read_text()
-    files = [*(shared("envoy") / f"{name}.yaml" for name in ZONE_FILES), *(shared("envoy") / "sds").glob("*.yaml")]
+    files = [shared("envoy") / f"{name}.yaml" for name in ZONE_FILES]
     for name in frozenset().union(*(placeholders(file.read_text()) for file in files)):
         assert f"`{name}`" in readme, name
 
@@ -176,9 +192,3 @@ def test_the_folder_is_no_python_package():
 
 def test_rendering_needs_every_value():
     assert render("a ${ONE} b", {"ONE": "1"}) == "a 1 b"
-
-
-def test_secrets_are_private(layout):
-    for place in layout.zones.values():
-        for file in place.secrets.iterdir():
-            assert Path(file).stat().st_mode & 0o077 == 0, file

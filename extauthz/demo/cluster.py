@@ -1,0 +1,40 @@
+"""A stand-in for a Kubernetes cluster's token issuer: it projects service-account tokens, and nothing else.
+
+There is no cluster here; the tokens have the form of a real one's, and the authority verifies them the same way.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from extauthz.demo.authority_files import CLUSTER_AUDIENCE, CLUSTER_ISSUER
+from extauthz.demo.tokens import Mint, new_key
+
+if TYPE_CHECKING:
+    from extauthz.clock import Clock
+
+
+class Cluster:
+    """One cluster with its key in memory."""
+
+    def __init__(self, clock: Clock, issuer: str = CLUSTER_ISSUER) -> None:
+        self._mint = Mint(issuer, new_key(), clock, key_id="cluster-1")
+
+    def jwks(self) -> dict[str, Any]:
+        return self._mint.jwks()
+
+    def project(self, namespace: str, account: str, audience: str = CLUSTER_AUDIENCE, lifetime: float = 600.0) -> str:
+        """The token that a kubelet would give to a new pod of this service account. `lifetime` in seconds."""
+        pod = f"{account}-{uuid.uuid4().hex[:8]}"
+        claims = {
+            "aud": [audience],
+            "sub": f"system:serviceaccount:{namespace}:{account}",
+            "nbf": int(self._mint.clock.now()),
+            "kubernetes.io": {
+                "namespace": namespace,
+                "pod": {"name": pod, "uid": str(uuid.uuid4())},
+                "serviceaccount": {"name": account, "uid": str(uuid.uuid4())},
+            },
+        }
+        return self._mint.sign(claims, lifetime=lifetime, header={"typ": None})
