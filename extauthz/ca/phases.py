@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MARGIN: Final = 120.0
 """Seconds that a retired slot stays published in addition: replicas that still sign with it, and clocks that differ."""
+MAX_SLOTS: Final = 24
+"""Of one set; both, and the foreign anchors, must fit into the documents that readers take (64 keys)."""
 _LAST_QUARTER: Final = 4
 
 
@@ -53,11 +55,16 @@ def due(slots: Slots, schedule: Schedule, now: float) -> bool:
     current = active(slots)
     if current is None:
         return True
-    if waiting(slots) is not None:
+    if waiting(slots) is not None or full(slots):
         return False
     life = current.expires_at - current.prepared_at
     ending = bool(current.expires_at) and now >= current.expires_at - life / _LAST_QUARTER
     return ending or now >= current.activated_at + schedule.rotate_after
+
+
+def full(slots: Slots) -> bool:
+    """Too much is still trusted for another key: what is retired must first be over."""
+    return len(slots) >= MAX_SLOTS
 
 
 def advance(slots: Slots, schedule: Schedule, *, now: float, sequence: int, acknowledged: bool) -> Slots:
@@ -83,12 +90,25 @@ def advance(slots: Slots, schedule: Schedule, *, now: float, sequence: int, ackn
 
 
 def take_over(slots: Slots, fresh: Slot, schedule: Schedule, *, now: float, sequence: int) -> Slots:
-    """Publish and activate `fresh` at once: the first start, a lost key, a compromised one."""
+    """Publish and activate `fresh` at once: the first start, a lost key, a compromised one.
+
+    Where the set is full, what was retired first is forgotten: only a process that keeps losing its keys gets there.
+    """
+    while full(slots) and (oldest := min(_retired(slots), key=_retired_at, default=None)) is not None:
+        slots = without(slots, {oldest.kid})
     return _activate((*slots, _publish(fresh, now, sequence)), fresh, schedule, now)
 
 
 def without(slots: Slots, kids: Collection[str]) -> Slots:
     return tuple(slot for slot in slots if slot.kid not in kids)
+
+
+def _retired(slots: Slots) -> Slots:
+    return tuple(slot for slot in slots if slot.phase is Phase.RETIRED)
+
+
+def _retired_at(slot: Slot) -> float:
+    return slot.retired_at
 
 
 def _over(slot: Slot, now: float) -> bool:

@@ -143,6 +143,7 @@ class Rotation:
         """Begin the next key of a set now; it becomes active by the same rules as on schedule.
 
         `compromised`: distrust the active key and those that waited beside it, and sign with a fresh one at once.
+        Raises CaFault where so many keys are still trusted that readers would take no more; never if compromised.
         """
         if compromised:
             return await self._distrust(name, None)
@@ -207,6 +208,8 @@ class Rotation:
 
     async def _prepare(self, state: State, now: float, name: SetName) -> State:
         if phases.waiting(state.slots(name)) is None:
+            if phases.full(state.slots(name)):
+                raise CaFault("too many keys are still trusted for another one: wait until the oldest is over")
             state = state.model_copy(update={name: (*state.slots(name), await self._fresh(name, now))})
         return await self._advance(state, now)
 

@@ -25,8 +25,10 @@ from extauthz.keys.signer import KeyFault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MAX_DOCUMENT: Final = 128 * 1024
+MAX_DOCUMENT: Final = 256 * 1024
 MAX_KEYS: Final = 64
+MAX_ANCHORS: Final = 16
+"""Fallback anchors; with both of our own sets full (`phases.MAX_SLOTS`), MAX_KEYS is reached."""
 MAX_KID: Final = 256
 _MAX_DEPTH: Final = 6
 _MAX_VALUES: Final = 2048
@@ -170,7 +172,7 @@ def anchors(pem: bytes) -> tuple[x509.Certificate, ...]:
         found = tuple(x509.load_pem_x509_certificates(pem))
     except _X509_ERRORS:
         raise CaFault("the trust anchors are not PEM certificates") from None
-    if len(found) > MAX_KEYS:
+    if len(found) > MAX_ANCHORS:
         raise CaFault("too many trust anchors")
     for certificate in found:
         _must_be_ca(certificate)

@@ -216,6 +216,26 @@ async def test_a_ca_near_its_end_is_replaced_whatever_the_schedule_says() -> Non
     assert bench.phases() == ["active", "published"]
 
 
+async def test_no_more_keys_than_readers_take() -> None:
+    bench = Bench(publish_for="0s", acknowledge_within="0s")
+    await bench.rotation.start()
+    for _ in range(phases.MAX_SLOTS - 1):
+        await bench.rotation.rotate("x509")
+    assert bench.phases() == ["retired"] * (phases.MAX_SLOTS - 1) + ["active"]
+    with pytest.raises(CaFault, match="still trusted"):
+        await bench.rotation.rotate("x509")
+    first, active = bench.rotation.view.state.x509[0].kid, bench.rotation.active("x509").key.id
+    assert len((await bench.rotation.rotate("x509", compromised=True)).revoked) == 1
+    await bench.replica(MemoryKeys()).start()  # keys lost once more
+    await bench.rotation.tick()
+    kids = [slot.kid for slot in bench.rotation.view.state.x509]
+    assert len(kids) == phases.MAX_SLOTS
+    assert first not in kids
+    assert active not in kids
+    bench.clock.advance(3.5 * DAY)
+    await bench.rotation.tick()
+
+
 # restarts and replicas
 
 
