@@ -70,7 +70,7 @@ class Subject:
     """`user`, `service` or `workload`."""
     id: str
     credential: str
-    """The kind of credential: `jwt`, or `workload` when the peer certificate itself is the credential."""
+    """`jwt`, `opaque`, `api_key`, or `workload` when the peer certificate itself is the credential."""
     issuer: str = ""
     audience: tuple[str, ...] = ()
     scopes: frozenset[str] = frozenset()
