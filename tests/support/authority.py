@@ -20,6 +20,7 @@ As a process (`extauthz authority serve`), for tests that stop, kill or restart 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import ssl
 import sys
@@ -39,6 +40,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from extauthz.authority.service import Authority
 from extauthz.clock import SystemClock
 from extauthz.config import load
+from extauthz.keys.jwk import base64url
 from extauthz.keys.tls import load_chain
 from extauthz.tasks import Tasks
 from tests.support.compat_server import free_port
@@ -90,6 +92,10 @@ class Svid:
     @property
     def certificate(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self.chain.encode())
+
+    @property
+    def x5t(self) -> str:
+        return base64url(hashlib.sha256(self.certificate.public_bytes(Encoding.DER)).digest())
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
