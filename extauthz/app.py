@@ -96,6 +96,7 @@ class _Active:
     engine: Engine
     rollout: Rollout | None
     keys: KeyStore
+    api_keys: ApiKeys
     revocations: Revocations
     follower: Follower | None
     tokens: BearerVerifier
@@ -184,6 +185,7 @@ class Application:
             "candidate": None if active.rollout is None else active.rollout.numbers(),
             "identity": None if identity is None else identity.status(),
             "issuers": active.keys.status(),
+            "api_keys": active.api_keys.status(),
             "routes": len(active.config.routes),
         }
 
@@ -322,6 +324,7 @@ class Application:
             engine=engine,
             rollout=rollout,
             keys=keys,
+            api_keys=api_keys,
             revocations=revocations,
             follower=follower,
             tokens=tokens,

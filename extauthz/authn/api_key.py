@@ -127,6 +127,11 @@ class ApiKeys:
         self.problem = ""
         return True
 
+    def status(self) -> dict[str, Any]:
+        """What operators are told: how many keys there are, what is wrong with the file, which keys were used."""
+        used = [key for key in self.usage() if key["count"] or key["limited"]]
+        return {"keys": len(self._keys), "problem": self.problem, "used": used}
+
     def usage(self) -> list[dict[str, Any]]:
         """What each key has done in this process, by id; times in seconds since the epoch, `last_used` 0: never."""
         return [

@@ -126,6 +126,17 @@ def test_usage_is_told(path) -> None:
     ]
 
 
+def test_operators_are_told_of_keys_that_are_used(path) -> None:
+    made, _ = keys(path, row(), row(id="partner2", sha256="0" * 64))
+    assert made.status() == {"keys": 2, "problem": "", "used": []}
+    made.verify(request(KEY), "rates")
+    path.write_text("keys: [")
+    made.reload()
+    status = made.status()
+    assert [used["id"] for used in status["used"]] == ["partner1"]
+    assert str(path) in status["problem"]
+
+
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
