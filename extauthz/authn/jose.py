@@ -88,8 +88,10 @@ _headers: Final[SegmentedLru[bytes, Header]] = SegmentedLru(512)
 """Accepted headers by their encoded bytes: an issuer's tokens share theirs, and the same bytes always mean the same."""
 
 
-def parse(token: str) -> Unverified | Deny:  # noqa: PLR0911 - one return a refusal, numbered
-    """Judge a token's form.
+def parse(  # noqa: PLR0911 - one return a refusal, numbered
+    token: str, *, unnamed: str | None = None
+) -> Unverified | Deny:
+    """Judge a token's form. `unnamed`: the issuer of a token that names none, as JWT-SVIDs do; without it, refused.
 
     1. size: at most MAX_TOKEN characters of ASCII
     2. compact serialisation: three parts, none empty (five parts would be a JWE, a brace the JSON serialisation)
@@ -113,7 +115,7 @@ def parse(token: str) -> Unverified | Deny:  # noqa: PLR0911 - one return a refu
     claims = None if payload is None else parse_object(payload, max_depth=MAX_DEPTH, max_values=MAX_VALUES)
     if claims is None or len(claims) > MAX_CLAIMS:  # 5
         return deny("token.malformed", "the payload is not base64url of one strict, bounded JSON object")
-    issuer = claims.get("iss")
+    issuer = claims.get("iss", unnamed)
     if not isinstance(issuer, str):  # 5
         return deny("token.issuer", "iss is not a string")
     signature = decode(parts[2])

@@ -26,7 +26,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """b64token (RFC 6750 section 2.1): nothing that could end a header."""
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]{1,256}")
 _PRINTABLE: Final = re.compile(r"[ -~]{0,512}")
-_ERRORS: Final[frozenset[str]] = frozenset(get_args(Error))
+_ERRORS: Final[Mapping[str, Error]] = {error: error for error in get_args(Error)}
 _TYPES: Final[Mapping[str, Literal["Bearer", "N_A"]]] = {
     ACCESS_TOKEN: "Bearer",
     JWT: "Bearer",
@@ -143,7 +143,8 @@ def _scopes(scope: Any) -> frozenset[str]:
 
 def _refusal(answer: Mapping[str, Any], status: int) -> Refused:
     error, description = answer.get("error"), answer.get("error_description", "")
-    if error not in _ERRORS:
+    known = _ERRORS.get(error) if isinstance(error, str) else None
+    if known is None:
         raise OutboundError(f"the token service answered {status} without an error that we know")
     plain = isinstance(description, str) and _PRINTABLE.fullmatch(description)
-    return Refused(error, description if plain else "")
+    return Refused(known, description if plain else "")

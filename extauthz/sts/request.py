@@ -20,7 +20,6 @@ MAX_SCOPES: Final = 64
 MAX_CONTEXT: Final = 2048
 MAX_CONTEXT_DEPTH: Final = 4
 _SUBJECT_TYPES: Final = frozenset({ACCESS_TOKEN, JWT, TRANSACTION_TOKEN})
-_ACTOR_TYPES: Final = frozenset({JWT, ACCESS_TOKEN})
 _REQUESTED: Final = frozenset({"", ACCESS_TOKEN, JWT, TRANSACTION_TOKEN})
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]{1,256}")
 _PURPOSE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -93,7 +92,7 @@ def exchange_request(  # noqa: PLR0911 - one return a refusal, numbered
     if not subject_token or subject_type not in _SUBJECT_TYPES:  # 2
         return _refused("a subject_token of type access_token, jwt or txn_token is needed")
     actor_token, actor_type = one(form, "actor_token"), one(form, "actor_token_type")
-    if bool(actor_token) != bool(actor_type) or (actor_type and actor_type not in _ACTOR_TYPES):  # 3
+    if bool(actor_token) != bool(actor_type) or actor_type not in {"", JWT}:  # 3
         return _refused("actor_token and actor_token_type (jwt) come together or not at all")
     requested = one(form, "requested_token_type")
     if requested not in _REQUESTED:  # 4

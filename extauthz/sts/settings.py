@@ -130,6 +130,6 @@ class StsSettings(Settings):
     @property
     def longest(self) -> float:
         """Seconds after which every token is dead that could be exchanged or was issued before now, skew included."""
-        issuers = [entry.max_lifetime + 2 * entry.leeway for entry in self.subject_issuers]
+        issuers = [entry.max_lifetime + 2 * entry.leeway for entry in (*self.subject_issuers, *self.transmitters)]
         development = self.development.lifetime if self.development else 0.0
         return max(self.lifetime, self.transaction_lifetime, development, *issuers, 0.0) + 600.0

@@ -75,8 +75,10 @@ class Signatures:
     def __init__(self, issuers: Iterable[tuple[IssuerSettings, Keys]]) -> None:
         self._by_iss = {issuer.issuer: (issuer, keys) for issuer, keys in issuers}
 
-    async def prove(self, token: str, types: Collection[str] = ()) -> Proven | Deny:  # noqa: PLR0911 - one a refusal
-        """Suspends only while an issuer's keys are fetched.
+    async def prove(  # noqa: PLR0911 - one return a refusal, numbered
+        self, token: str, types: Collection[str] = (), *, unnamed: str | None = None
+    ) -> Proven | Deny:
+        """Suspends only while an issuer's keys are fetched. `unnamed`: as `jose.parse`.
 
         1. the form is that of a signed JWT, nothing else
         2. the issuer is configured, and may use this algorithm
@@ -84,7 +86,7 @@ class Signatures:
         4. the key comes from this issuer's set alone
         5. the signature is right
         """
-        unverified = jose.parse(token)  # 1
+        unverified = jose.parse(token, unnamed=unnamed)  # 1
         if isinstance(unverified, Deny):
             return unverified
         issuer, keys = self._by_iss.get(unverified.issuer, (None, None))

@@ -141,7 +141,7 @@ class Tokens:
 
         JWT-SVIDs of our own authority only: the client has shown its certificate, so this adds nothing but agreement.
         """
-        proven = await self._ours.prove(token, JWT_SVID)
+        proven = await self._ours.prove(token, JWT_SVID, unnamed=self._own.issuer)
         if isinstance(proven, Deny):
             return proven
         claims, now = proven.claims, self._clock.now()

@@ -302,3 +302,14 @@ def digest(token: str) -> str:
 
 def as_tenant(client: Client, tenant: str) -> Client:
     return replace(client, tenant=tenant)
+
+
+def chosen_client(holder: Any) -> Any:
+    """A `client_of` that answers with `holder.client`, or raises it."""
+
+    async def client_of(_request: object) -> Client | None:
+        if isinstance(holder.client, Exception):
+            raise holder.client
+        return holder.client
+
+    return client_of

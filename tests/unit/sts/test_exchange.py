@@ -110,9 +110,9 @@ async def test_opaque_audience_gets_an_opaque_token_that_is_exchanged_as_any_oth
 async def test_actor_token_is_the_clients_own():
     bench = desk()
     now = int(bench.clock.now())
-    svid = bench.signer.sign({"iss": STS, "sub": GATEWAY.spiffe_id, "aud": [STS], "exp": now + 60}, typ="JWT")
-    other = bench.signer.sign({"iss": STS, "sub": SCORER.spiffe_id, "aud": [STS], "exp": now + 60}, typ="JWT")
-    old = bench.signer.sign({"iss": STS, "sub": GATEWAY.spiffe_id, "aud": [STS], "exp": now}, typ="JWT")
+    svid = bench.signer.sign({"sub": GATEWAY.spiffe_id, "aud": [STS], "exp": now + 60}, typ="JWT")
+    other = bench.signer.sign({"sub": SCORER.spiffe_id, "aud": [STS], "exp": now + 60}, typ="JWT")
+    old = bench.signer.sign({"sub": GATEWAY.spiffe_id, "aud": [STS], "exp": now}, typ="JWT")
     user = bench.user_token()
     assert await bench.exchanged(GATEWAY, user, MODEL, actor_token=svid, actor_token_type=JWT)
     assert (await bench.refused(GATEWAY, user, actor_token=other, actor_token_type=JWT))[1] == "token.audience"
