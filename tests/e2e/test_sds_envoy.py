@@ -9,18 +9,11 @@ import pytest
 from extauthz.sds.secrets import Material
 from extauthz.sds.server import SecretServer
 from extauthz.tasks import Tasks
-from extauthz.workload_api.identity import to_pem
 from tests.support import sds_envoy
-from tests.support.identities import Domain, served, until
+from tests.support.identities import Domain, material, served, until
 
 pytestmark = pytest.mark.envoy
 FRONT, BACK = "spiffe://bank.example/front", "spiffe://bank.example/back"
-
-
-def material(identity, sequence=0):
-    trust = {name: to_pem(bundle.authorities) for name, bundle in identity.trust.items()}
-    svid = identity.svid
-    return Material(svid.spiffe_id, svid.chain_pem(), svid.key_pem(), trust, sequence or identity.sequence)
 
 
 class Lab:

@@ -10,7 +10,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from extauthz.clock import SystemClock
-from extauthz.workload_api.identity import Identity, TrustBundle, svid
+from extauthz.sds.secrets import Material
+from extauthz.workload_api.identity import Identity, TrustBundle, svid, to_pem
 from tests.support.certs import TestCa
 
 _COUNT = itertools.count()
@@ -54,6 +55,13 @@ class Domain:
         now = int(SystemClock().now())
         body = {"sub": f"spiffe://{self.name}{path}", "aud": list(audience), "iat": now, "exp": now + life, **claims}
         return jwt.encode(body, self.jwt_key, algorithm="ES256", headers={"kid": "k1"})
+
+
+def material(identity, sequence=0):
+    """As SDS takes an identity."""
+    trust = {name: to_pem(bundle.authorities) for name, bundle in identity.trust.items()}
+    svid = identity.svid
+    return Material(svid.spiffe_id, svid.chain_pem(), svid.key_pem(), trust, sequence or identity.sequence)
 
 
 class Tokens:
