@@ -26,7 +26,7 @@ from redis.asyncio.connection import BlockingConnectionPool, Connection, SSLConn
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as SilentError
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from extauthz.store.limits import Bell, check_key, check_name, check_value, live
 from extauthz.store.store import StoreError
@@ -105,6 +105,7 @@ class RedisStore:
         self._append: AsyncScript = self._redis.register_script(_APPEND)
         self._bell = Bell()
         self._tasks = Tasks()
+        self._keeps = False
         self._listening = False
         self._closed = False
 
@@ -216,11 +217,23 @@ class RedisStore:
             raise StoreError("the store is closed")
         try:
             async with asyncio.timeout(self._settings.timeout):
+                if not self._keeps:
+                    await self._check_that_it_keeps()
                 return await command(*arguments)
         except TimeoutError:
             raise StoreError("redis: no answer in time") from None
         except (RedisError, OSError) as error:
             raise StoreError(f"redis: {type(error).__name__}: {error}") from None
+
+    async def _check_that_it_keeps(self) -> None:
+        """A cache may forget what was revoked or used once; a store may not. Raises StoreError."""
+        try:
+            memory: dict[str, Any] = await self._redis.info("memory")
+        except NoPermissionError:
+            memory = {}  # a user that may only read: who writes is told
+        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+            raise StoreError("redis: it may evict what it was given: set its maxmemory-policy to noeviction")
+        self._keeps = True
 
     async def _listen(self) -> None:
         """Hears that logs have grown; while it cannot, who waits looks again every second."""

@@ -152,6 +152,46 @@ async def test_redis_that_has_no_room() -> None:
         full.close()
 
 
+async def test_a_redis_that_may_evict_is_no_store() -> None:
+    cache = RedisServer("--maxmemory", "10mb", "--maxmemory-policy", "volatile-lru")
+    await cache.start()
+    store = redis_store(cache, "2s")
+    with pytest.raises(StoreError, match="noeviction"):
+        await store.put("things", "k", b"1")
+    await store.close()
+    cache.close()
+
+
+CHECKER = (
+    *("user", "checker", "on", ">secret", "~extauthz:l:revocations", "~extauthz:n:revocations", "&extauthz:c:*"),
+    *("-@all", "+get", "+xrange", "+psubscribe", "+punsubscribe", "+ping", "+auth", "+hello"),
+)
+"""What docs/revocation.md gives to Check servers."""
+
+
+async def test_a_user_that_may_only_read_revocations(tmp_path) -> None:
+    server = RedisServer("--" + CHECKER[0], *CHECKER[1:])
+    await server.start()
+    password = tmp_path / "password"
+    password.write_text("secret")
+    settings = {"url": server.url, "username": "checker", "password_file": password}
+    writer, reader = redis_store(server, "2s"), open_store(RedisStoreSettings(kind="redis", **settings), SystemClock())
+    log = RevocationLog(writer, SystemClock())
+    await log.revoke("jti", "j-1", until=FAR, reason="test")
+    assert (await RevocationLog(reader, SystemClock()).read()).sequence == 1
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        waiting = group.create_task(RevocationLog(reader, SystemClock()).read(1, wait=20))
+        await asyncio.sleep(0.1)
+        await log.revoke("jti", "j-2", until=FAR, reason="test")
+    assert [entry.value for entry in waiting.result().entries] == ["j-2"]
+    for refused in (RevocationLog(reader, SystemClock()).revoke("jti", "x", until=FAR, reason=""), reader.read("keys")):
+        with pytest.raises(StoreError, match="NoPermission"):
+            await refused
+    await reader.close()
+    await writer.close()
+    server.close()
+
+
 def sqlite_store(path, timeout: str = "300ms"):
     return open_store(SqliteStoreSettings(kind="sqlite", path=path, timeout=timeout), SystemClock())
 
