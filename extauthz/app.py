@@ -255,7 +255,7 @@ class Application:
         own_outbound = _own_outbound(config, identity)
         revocations = Revocations(config.revocation, clock)
         if self._active is not None:
-            revocations.inherit(self._active.revocations)
+            await asyncio.to_thread(revocations.inherit, self._active.revocations)
         feed = OutboundFeed(own_outbound or outbound)
         follower = await asyncio.to_thread(open_follower, revocations, feed, clock)
         workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations, identity)

@@ -101,6 +101,17 @@ def effects_can_be_stopped(config: Config) -> Iterator[Finding]:
 
 
 @advice
+def the_feed_knows_who_asks(config: Config) -> Iterator[Finding]:
+    """The authority tells revocations to workloads that it knows, and to nobody else."""
+    if config.revocation.feed is not None and config.identity is None:
+        yield Finding(
+            ("revocation", "feed"),
+            "the feed is asked without a certificate, which the authority refuses",
+            "configure `identity`",
+        )
+
+
+@advice
 def cache_times_take_effect(config: Config) -> Iterator[Finding]:
     cache = config.policy.cache
     for place, route in routes(config):
