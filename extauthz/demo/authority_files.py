@@ -137,6 +137,7 @@ def _token_service(layout: Layout) -> Tree:
                 "jwks": {"file": str(layout.root / "lab.jwks.json")},
                 "claims": claims,
                 "max_lifetime": "10m",
+                "delegates": True,
             }
         ],
         "development": {"users": {name: _user(name) for name in USERS}},

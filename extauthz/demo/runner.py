@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.demo.attempts import SCENARIOS
+from extauthz.demo.lab import Answer
 from extauthz.errors import ExtauthzError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from extauthz.demo.attempts.scenario import Scenario
-    from extauthz.demo.lab import Answer, Lab
+    from extauthz.demo.lab import Lab
     from extauthz.demo.stage import Stage
 
 _LOG_WAIT: Final = 0.4
@@ -88,8 +89,11 @@ class Runner:
             await asyncio.sleep(_POLL)
 
     async def run(self, scenario: Scenario) -> Row:
-        answer = await scenario.attempt(self._lab)
-        problem = scenario.problem(answer)
+        try:
+            answer = await scenario.attempt(self._lab)
+            problem = scenario.problem(answer)
+        except ExtauthzError as error:
+            answer, problem = Answer(0), str(error)
         checks, added = await self._added(answer.request_id)
         return Row(scenario, answer, problem, checks, added)
 

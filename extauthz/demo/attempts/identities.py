@@ -183,6 +183,7 @@ async def rotation(lab: Lab) -> Answer:
     deadline = clock.time() + 3 * _PATIENCE
     requests = 0
     while True:
+        await lab.believe()
         answer = await lab.edge(await lab.sign_in(), lab.transfer())
         requests += 1
         after = await authority.admin.active()
@@ -298,7 +299,7 @@ SCENARIOS: Final = (
         "retraining-for-a-user",
         "and asks for a token of the real-time flow",
         400,
-        "token.audience",
+        "exchange.target",
         retraining_for_a_user,
     ),
 )
