@@ -68,6 +68,11 @@ ADVICE: list[tuple[str, dict[str, Any], str]] = [
     ("the_environment_is_named", {"environment": REMOVE}, "environment"),
     ("tokens_say_what_they_are", {"issuers.0.types": ["at+jwt", "absent"]}, "issuers[0].types"),
     ("effects_can_be_stopped", {}, "revocation.file"),
+    (
+        "the_feed_knows_who_asks",
+        {"revocation.feed": {"url": "https://authority.bank.example/v1/revocations"}},
+        "revocation.feed",
+    ),
     ("cache_times_take_effect", {"routes.0.cache_ttl": "40s"}, "routes[0].cache_ttl"),
     ("files_are_there", {}, "policy.path"),
     ("entrypoints_have_a_package", {"routes.0.policy": "extauthz/payment/decision"}, "routes[0].policy"),
