@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from extauthz.clock import ManualClock
+from extauthz.store.memory import MemoryStore
 from extauthz.store.opening import open_store
 from extauthz.store.revocations import RevocationLog
 from extauthz.store.settings import MemoryStoreSettings, RedisStoreSettings, SqliteStoreSettings
@@ -269,3 +271,39 @@ async def test_the_revocation_log_over_every_store(place) -> None:
     assert (await read.read()).entries == ()
     assert (await read.read()).sequence == 2
     assert not (await read.read(3)).complete
+
+
+@pytest.mark.parametrize("place", SHARED, indirect=True)
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_run_of_steps_ends_as_in_memory(seed: int, place) -> None:
+    rng = random.Random(seed)  # noqa: S311 - a run that can be repeated
+    model, store = MemoryStore(place.clock), place.open()
+    keys, values = ["", "a", "a/b", "b", "ä"], [b"", b"1", b"2", b"\xff\x00"]
+    for _ in range(250):
+        key, value = rng.choice(keys), rng.choice(values)
+        ends = rng.choice([None, place.clock.now() + rng.choice([-1, 0, 1, 5])])
+        step, arguments, options = rng.choice(
+            [
+                *(("get", ("things", key), {}), ("take", ("things", key), {}), ("delete", ("things", key), {})),
+                *(
+                    ("scan", ("things", key), {}),
+                    ("read", ("events", rng.randint(0, 30)), {}),
+                    ("last", ("events",), {}),
+                ),
+                *(
+                    ("put", ("things", key, value), {"expires": ends}),
+                    ("add", ("things", key, value), {"expires": ends}),
+                ),
+                ("swap", ("things", key, rng.choice([None, *values]), value), {"expires": ends}),
+                ("append", ("events", value), {"expires": ends}),
+                ("wait", ("events", rng.randint(0, 30), 0), {}),
+                ("pass", (), {}),
+            ]
+        )
+        if step == "pass":
+            place.clock.advance(rng.choice([0.5, 1, 3]))
+            continue
+        expected, found = [await getattr(one, step)(*arguments, **options) for one in (model, store)]
+        if isinstance(expected, list):
+            expected, found = [tuple(row) for row in expected], [tuple(row) for row in found]
+        assert found == expected, (step, arguments, options)
