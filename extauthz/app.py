@@ -488,7 +488,7 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
     # Where a token is exchanged, what takes its place overwrites it; nothing else may leave it standing.
     kept = settings.forward_token and settings.exchange is None
     remove = settings.policy_headers if kept else (*settings.policy_headers, "authorization")
-    if settings.credential == "api_key":
+    if config.api_keys.file is not None:  # on every route: a key that was sent to the wrong one is still a key
         remove = (*remove, API_KEY)
     return Route(
         settings=settings,
