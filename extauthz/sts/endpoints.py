@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
@@ -30,14 +29,14 @@ from extauthz.sts.form import MAX_BODY, Form, parse
 from extauthz.sts.service import UNAVAILABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
 
     from extauthz.sts.interfaces import Client
     from extauthz.sts.service import TokenService
 
-    ClientOf = Callable[[Request], Client | Awaitable[Client | None] | None]
+    ClientOf = Callable[[Request], Client | None]
     """The registered workload whose certificate the request came with; None: there is none. May raise ExtauthzError."""
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def routes(service: TokenService, client_of: ClientOf) -> list[Route]:
         if isinstance(form, Refused):
             return _refusal(form)
         try:
-            client = await _client(request, client_of)
+            client = client_of(request)
         except ExtauthzError as error:
             return _refusal(_fault(error))
         answer = await service.token(client, form, local=_local(request))
@@ -102,14 +101,9 @@ async def _asked(
     if isinstance(form, Refused):
         return form
     try:
-        return await ask(await _client(request, client_of), form)
+        return await ask(client_of(request), form)
     except ExtauthzError as error:
         return _fault(error)
-
-
-async def _client(request: Request, client_of: ClientOf) -> Client | None:
-    found = client_of(request)
-    return await found if isinstance(found, Awaitable) else found
 
 
 async def _event(request: Request, service: TokenService) -> EventRefused | Response | None:

@@ -6,7 +6,8 @@ that the client's registration and the policy both name, and the client stands i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.authn import spiffe
 from extauthz.model import Deny
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from extauthz.sts.mint import Mint
     from extauthz.sts.settings import StsSettings
     from extauthz.sts.subject import Held, Tokens
+
+_STANDARD: Final = ("acr", "auth_time")
+"""Claims that mean the same with every issuer (OpenID Connect Core section 2), so that no setting need name them."""
 
 
 class Exchange:
@@ -81,7 +85,8 @@ class Exchange:
         if isinstance(allowed, Refused):
             return allowed
         facts = {"subject_digest": held.subject.digest, "subject_issuer": held.subject.issuer, **allowed}
-        return await self._mint.issue(grant, "token.exchanged", facts)  # 10
+        issued = await self._mint.issue(grant, "token.exchanged", facts)  # 10
+        return replace(issued, issued_token_type=JWT) if request.requested_type == JWT else issued
 
     def _may_act(self, held: Held, client: Client) -> bool:
         """RFC 8693 section 4.4. What it names beside the client's id and our issuer, we cannot check: refused."""
@@ -146,10 +151,9 @@ class Exchange:
         return int(min(now + lifetime, held.subject.expires_at))
 
     def _carried(self, held: Held) -> dict[str, Any]:
-        """What the issuer's settings, or else the token itself, say of the subject."""
-        properties: Mapping[str, Any] = held.subject.claims
-        found = {name: properties.get(name, held.claims.get(name)) for name in self._settings.carried}
-        return {name: value for name, value in found.items() if value is not None}
+        """What the token says of the subject, in the words of its issuer's settings (`issuers[].claims`)."""
+        said: Mapping[str, Any] = {name: held.claims.get(name) for name in _STANDARD} | dict(held.subject.claims)
+        return {name: said[name] for name in self._settings.carried if said.get(name) is not None}
 
     def _transaction(self, client: Client, request: ExchangeRequest, held: Held) -> dict[str, Any] | None:
         """The claims of a transaction token (draft-ietf-oauth-transaction-tokens section 5); None: it is refused.

@@ -119,7 +119,10 @@ class TokenService:
     async def revoke(self, client: Client | None, form: Form) -> Refused | None:
         """The revocation endpoint; None is the 200 of RFC 7009. Raises ExtauthzError when nothing was revoked."""
         admitted = await self._admit(client, form)
-        return admitted if isinstance(admitted, Refused) else await self._revoker.revoke(admitted, form)
+        answer = admitted if isinstance(admitted, Refused) else await self._revoker.revoke(admitted, form)
+        if answer is not None:
+            await self._refused("revocation", client, form, answer)
+        return answer
 
     async def event(self, token: str) -> EventRefused | None:
         """The event endpoint; None is the 202 of RFC 8935. Raises ExtauthzError: it is to be sent again."""

@@ -354,6 +354,16 @@ async def test_claims_that_would_speak_for_us_are_not_carried():
     assert claims.keys().isdisjoint({"iss2", "txn"})
 
 
+async def test_a_claim_means_what_the_settings_say_and_nothing_else():
+    """The issuer's own `roles` are not ours where the settings take them from elsewhere."""
+    issuer = {"name": "idp", "issuer": IDP, "algorithms": ["ES256"], "jwks": {"url": f"{IDP}/jwks"}}
+    bench = desk(subject_issuers=[{**issuer, "claims": {"roles": "realm_access.roles"}}])
+    claims = claims_of(await bench.exchanged(GATEWAY, bench.user_token(roles=["admin"], clearance="restricted"), MODEL))
+    assert claims.keys().isdisjoint({"roles", "clearance", "tenant"})
+    token = bench.user_token(roles=["admin"], realm_access={"roles": ["teller"]})
+    assert claims_of(await bench.exchanged(GATEWAY, token, MODEL))["roles"] == ["teller"]
+
+
 async def test_a_token_that_would_be_too_large_is_not_made():
     bench = desk()
     token = bench.user_token(roles=["r" * 50 for _ in range(100)])

@@ -228,7 +228,9 @@ async def test_workload_token(http):
 
 async def test_check_server_accepts_the_token_from_its_holder_only(bench, http):
     """The other side of the same product: verified by `authn.tokens`, from the published keys."""
-    issued = (await http.exchange(bench.user_token(), requested_token_type=JWT)).json()["access_token"]
+    answer = (await http.exchange(bench.user_token(), requested_token_type=JWT)).json()
+    assert answer["issued_token_type"] == JWT
+    issued = answer["access_token"]
     issuer = own_issuer(bench.settings)
     document = (await http.send("GET", "/jwks.json")).json()
     check = tokens.bench({f"{STS}/jwks.json": document}, issuer)

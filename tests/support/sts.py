@@ -307,7 +307,7 @@ def as_tenant(client: Client, tenant: str) -> Client:
 def chosen_client(holder: Any) -> Any:
     """A `client_of` that answers with `holder.client`, or raises it."""
 
-    async def client_of(_request: object) -> Client | None:
+    def client_of(_request: object) -> Client | None:
         if isinstance(holder.client, Exception):
             raise holder.client
         return holder.client
