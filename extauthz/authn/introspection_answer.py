@@ -26,20 +26,20 @@ def accept_answer(
     `local` is what a JWT says by itself, judged and found good; None: the token is opaque, the answer is all there is.
 
     1. `iss`, where it is said, is the issuer that was asked
-    2. `token_type` is one that is accepted: issuers answer for refresh tokens, too
+    2. `token_type`, and `typ` where an issuer says that as well, are accepted: many answer for refresh tokens, too
     3. of an opaque token: the members that its issuer's answers must have are there; who it speaks for is known
     4. of a JWT: the answer is about the very same token, and what it leaves out is as the token says
     5. times, audience, scopes, purpose, binding, sign-in: as for every token (`claims.accept`)
-    6. of a JWT: the answer can narrow it, never widen it
+    6. of a JWT: the answer can narrow what it says, never widen it; what it is silent about may come from the answer
     """
     introspection = issuer.introspection
     if introspection is None:
         raise AssertionError("the issuer has no introspection")
     if answer.get("iss", issuer.issuer) != issuer.issuer:  # 1
         return deny("token.issuer", "the introspection answer names another issuer")
-    kind = answer.get("token_type", _UNTYPED)
-    if not isinstance(kind, str) or kind.lower() not in introspection.types:  # 2
-        return deny("token.type", "token_type of the introspection answer")
+    kinds = [answer[name] for name in ("token_type", "typ") if name in answer] or [_UNTYPED]
+    if not all(isinstance(kind, str) and kind.lower() in introspection.types for kind in kinds):  # 2
+        return deny("token.type", "token_type or typ of the introspection answer")
     if local is not None:
         known = _claims_of(local, issuer)
         if any(name in answer and name in known and answer[name] != known[name] for name in ("sub", "jti")):  # 4
@@ -78,7 +78,7 @@ def _claims_of(local: Accepted, issuer: IssuerSettings) -> dict[str, Any]:
 
 
 def _narrowed(local: Accepted, answer: Accepted, rule: TokenRule) -> Accepted | Deny:
-    """Step 6: who it is comes from the signed token; what it may do is what both say."""
+    """Step 6: who it is comes from the signed token first; what it may do is what both say."""
     scopes = local.subject.scopes & answer.subject.scopes
     if not scopes.issuperset(rule.scopes):
         return deny("token.scope", ", ".join(sorted(set(rule.scopes) - scopes)))
@@ -86,7 +86,7 @@ def _narrowed(local: Accepted, answer: Accepted, rule: TokenRule) -> Accepted | 
         local.subject,
         scopes=scopes,
         expires_at=min(local.subject.expires_at, answer.subject.expires_at),
-        claims={**local.subject.claims, "scopes": sorted(scopes)},
+        claims={**answer.subject.claims, **local.subject.claims, "scopes": sorted(scopes)},
     )
     # The token's own binding is checked on each use, beside this; it alone says who renewed the certificate.
     same = answer.bound_to.thumbprint == local.bound_to.thumbprint

@@ -119,6 +119,8 @@ REFUSED = {
     "A19-scope-object": ({"scope": {"transfers:write": True}}, "token.claims"),
     "A07-refresh-token": ({"token_type": ...}, "token.type"),
     "A07-refresh-token-named": ({"token_type": "refresh_token"}, "token.type"),
+    "A07-refresh-token-by-typ": ({"token_type": ..., "typ": "Refresh"}, "token.type"),
+    "A07-refresh-token-by-one-of-two": ({"typ": "Refresh"}, "token.type"),
     "A07-type-not-text": ({"token_type": ["Bearer"]}, "token.type"),
     "A07-dpop": ({"token_type": "DPoP"}, "token.type"),
     "A07-id-token": ({"nonce": "n"}, "token.type"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from extauthz.authn.bearer import BearerVerifier
 from extauthz.authn.held import Verified
@@ -19,17 +21,17 @@ from extauthz.authn.tokens import TokenVerifier
 from extauthz.clock import ManualClock
 from extauthz.outbound import Outbound
 from extauthz.tasks import Tasks
-from tests.support import oidc_provider, parts
+from tests.support import oidc_provider, pages, parts
 from tests.support.bank import GATEWAY, open_bank, route
 from tests.support.certs import HOUR
 from tests.support.oidc_provider import JWT_API, OPAQUE_API, SOURCES, Provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from extauthz.model import Subject
 
+PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-idp.md"
 PEOPLE = {
     "alice": {"roles": ["wire-operator"], "tenant": "acme", "region": "eu", "purpose": "payment"},
     "bob": {"roles": ["teller"]},
@@ -46,21 +48,12 @@ async def provider(tmp_path: Path) -> AsyncIterator[Provider]:
 
 
 def issuer_of(provider: Provider, secret: Path, **changes: Any) -> dict[str, Any]:
-    """The entry of `issuers` that docs/bring-your-own-idp.md shows."""
+    """The entry of `issuers` that the page shows, for this provider."""
     secret.write_text(provider.secrets["extauthz"] + "\n")
-    return {
-        "name": "idp",
-        "issuer": provider.issuer,
-        "algorithms": ["ES256"],
-        "jwks": {"discovery": True},
-        "claims": {"roles": "roles", "tenant": "tenant", "region": "region"},
-        "introspection": {
-            "url": f"{provider.issuer}/token/introspection",
-            "client": {"id": "extauthz", "secret_file": str(secret)},
-            "cache_ttl": "5s",
-            **changes,
-        },
-    }
+    (shown,) = (block.text for block in pages.blocks(PAGE) if block.what == "oidc-provider")
+    entry: dict[str, Any] = yaml.safe_load(shown.replace("https://idp.bank.example", provider.issuer))
+    entry["introspection"] |= {"client": {"id": "extauthz", "secret_file": str(secret)}, **changes}
+    return entry
 
 
 @dataclass
@@ -80,7 +73,7 @@ class Ours:
 @pytest.fixture
 async def ours(provider: Provider, tmp_path: Path) -> AsyncIterator[Ours]:
     """The clock starts now and stands still, so that what is cached stays so until a test moves it."""
-    issuer = IssuerSettings.model_validate(issuer_of(provider, tmp_path / "secret", clients=True))
+    issuer = IssuerSettings.model_validate(issuer_of(provider, tmp_path / "secret"))
     clock = ManualClock(epoch=time.time_ns() / 1e9)
     outbound = Outbound([*issuer.outbound_urls, *issuer.introspection_urls])
     revocations = Revocations(RevocationSettings())

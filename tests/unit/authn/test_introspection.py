@@ -105,6 +105,7 @@ async def test_checks_that_need_the_same_answer_share_one_question() -> None:
         ({"aud": "reports"}, {"missing_audience": "accept"}, "token.audience"),
         ({"token_type": ...}, {}, "token.type"),
         ({"token_type": ...}, {"types": ["bearer", "absent"]}, "ok"),
+        ({"token_type": ..., "typ": "Bearer"}, {}, "ok"),
         ({"iss": ...}, {}, "ok"),
         ({"jti": ...}, {"required_claims": ["jti"]}, "token.claims"),
         ({"exp": ...}, {}, "token.claims"),
@@ -159,6 +160,15 @@ async def test_an_answer_narrows_a_jwt() -> None:
     assert who.expires_at == EPOCH + 20
     writing = rule("always", scopes=("transfers:write",))
     assert await used.code(token, writing) == "token.scope"
+
+
+async def test_an_answer_adds_what_a_jwt_is_silent_about() -> None:
+    """Such as an issuer whose JWTs are kept short."""
+    token = SIGNED.token(roles=..., tenant="acme")
+    answer = {"active": True, "token_type": "Bearer", "roles": ["teller"], "tenant": "globex"}
+    used = desk({token: answer}, jwts=SIGNED)
+    who = await subject(used, token, ALWAYS)
+    assert (who.claims["roles"], who.claims["tenant"]) == (["teller"], "acme")
 
 
 async def test_a_rule_that_never_asks_refuses_opaque_tokens() -> None:
