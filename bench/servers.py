@@ -51,7 +51,7 @@ def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:
         "workload": {"trust_domains": {TRUST_DOMAIN: {"trust_bundle": str(folder / "ca.pem")}}},
         "issuers": [
             {
-                "name": routes.ISSUER_NAME,
+                "name": routes.AUTHORITY,
                 "issuer": ISSUER,
                 "algorithms": ["ES256"],
                 "jwks": {"file": str(folder / "jwks.json")},
@@ -62,9 +62,15 @@ def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:
         "attributes": {"sources": routes.sources(EDGE, "")},
         "policy": {"engine": server.engine, "path": str(policies), "cache": {"enabled": server.caches}},
         "telemetry": {"records": {"output": str(records(server, folder))}, "log_level": "warning"},
-        "routes": routes.routes(EDGE),
+        "routes": [_transfer()],
         **({} if server.caches else off),
     }
+
+
+def _transfer() -> dict[str, Any]:
+    """The demonstration's transfer at the edge, with tokens of one issuer."""
+    route = next(route for route in routes.routes(EDGE) if route["name"] == "create-transfer")
+    return {**route, "token": {**route["token"], "issuers": [routes.AUTHORITY]}}
 
 
 def records(server: Server, folder: Path) -> Path:

@@ -56,7 +56,7 @@ def _run(folder: Path) -> Demo:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=200,
     )
     left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     return Demo(ran.returncode, ran.stdout, ran.stderr, processes_of(folder), left)

@@ -67,9 +67,9 @@ async def _under_load(lab: Lab, fault, repair) -> Load:
 
 
 PARTS = [
-    "issuer",
+    "authority",
     "catalogue",
-    *(f"{zone}.{part}" for zone in ("edge", "storage") for part in ("envoy", "extauthz", "service")),
+    *(f"{zone}.{part}" for zone in ("edge", "storage") for part in ("agent", "envoy", "extauthz", "service")),
     "orchestration.extauthz",
     "model.service",
 ]
@@ -84,6 +84,10 @@ async def test_a_part_is_killed(lab, name):
         assert load.denied["engine.unavailable"] > 0
     elif name == "catalogue":
         assert load.denied["engine.attributes_unavailable"] > 0
+    elif name == "authority" or name.endswith(".agent"):
+        # What was issued serves on: nobody noticed.
+        assert load.failed == {}
+        assert set(load.denied) == {"attribute.tenant_mismatch"}
     else:
         assert load.failed.total() > 0
 
@@ -110,14 +114,15 @@ async def _served_certificate(lab: Lab) -> bytes:
     return shown
 
 
-async def test_a_certificate_is_rotated(lab):
-    """New files renamed over the old ones: Envoy shows the new certificate, and no request notices."""
+async def test_an_agent_that_starts_again_brings_a_new_certificate(lab):
+    """It attests anew; Envoy takes the new certificate over SDS, and no request notices."""
     before = await _served_certificate(lab)
-
-    def rotate():
-        lab.platform.credentials.ca.svid(STORAGE.id).write(lab.platform.layout.zone(STORAGE).secrets, "svid")
-
-    load = await _under_load(lab, rotate, _nothing)
+    name = f"{STORAGE.name}.agent"
+    load = await _under_load(lab, lab.platform.parts[name].kill, lambda: lab.platform.restart(name))
+    for _ in range(100):
+        if await _served_certificate(lab) != before:
+            break
+        await asyncio.sleep(0.05)
     assert await _served_certificate(lab) != before
     assert load.failed == {}
     assert set(load.denied) == {"attribute.tenant_mismatch"}
