@@ -128,6 +128,7 @@ async def test_http_for_orchestrators_and_prometheus(authority, tmp_path):
         async with httpx.AsyncClient(transport=transport, base_url="http://agent") as http:
             assert (await http.get("/healthz")).status_code == 200
             assert (await http.get("/readyz")).status_code == 503
+            await until(lambda: agent.held.failures)
             authority.faults.clear()
             await until(lambda: agent.held.identity)
             assert (await http.get("/readyz")).status_code == 200
