@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs7
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from extauthz.attestation.attestor import Attested, selector
@@ -277,6 +281,19 @@ async def test_a_join_token_is_for_the_attestor_that_it_was_made_for() -> None:
     token = await made.attestors.issue_join_token("gateway", 60.0, attestor="lab")
     with pytest.raises(StoreError, match="lab"):
         await made.attestors.attest("join_token", token)
+
+
+@given(st.text(max_size=200) | st.binary(max_size=100).map(lambda raw: json.dumps({"pkcs7": b64encode(raw).decode()})))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_evidence_is_accepted_or_refused(cloud, evidence) -> None:
+    made = desk(kubernetes(), oidc(), {"kind": "join_token"}, documents=keys_of(PROD, PROVIDER))
+
+    async def ask() -> None:
+        for name in ("kubernetes", "oidc", "join_token", "instance"):
+            for attestors in (made.attestors, cloud.attestors):
+                assert isinstance(await attestors.attest(name, evidence), Refused)
+
+    asyncio.run(ask())
 
 
 # values and settings
