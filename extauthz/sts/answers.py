@@ -75,5 +75,10 @@ class Issued:
 
 
 def from_denial(denial: Deny, error: Error = "invalid_request") -> Refused:
-    """RFC 8693 section 2.2.2: a token that is unacceptable for any reason is an `invalid_request`."""
+    """RFC 8693 section 2.2.2: a token that is unacceptable for any reason is an `invalid_request`.
+
+    That its issuer's keys cannot be had is no reason that lies in the token.
+    """
+    if denial.code == "token.keys_unavailable":
+        error = "temporarily_unavailable"
     return Refused(error, denial.message, denial.code, denial.reasons[0].detail)
