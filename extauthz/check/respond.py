@@ -146,7 +146,8 @@ def _grpc_text(code: str, message: str, decision_id: str, detail: str) -> str:
     return f"{code}: {message} (decision {decision_id})" if message else f"{code} (decision {decision_id})"
 
 
-def _grpc_status(code: str, layer: Layer) -> int:
+def grpc_status(code: str, layer: Layer) -> int:
+    """What a denial with this code ends a gRPC call with (google.rpc.Code)."""
     return _OTHER_GRPC_STATUS.get(code, GRPC_STATUS[layer])
 
 
@@ -177,7 +178,7 @@ def _ok_headers(
 
 @lru_cache(maxsize=1024)
 def _denied_status(code: str, layer: Layer) -> bytes:
-    return CheckResponse(status={"code": _grpc_status(code, layer), "message": _utf8(code)}).SerializeToString()  # type: ignore[no-any-return]  # upb bytes
+    return CheckResponse(status={"code": grpc_status(code, layer), "message": _utf8(code)}).SerializeToString()  # type: ignore[no-any-return]  # upb bytes
 
 
 @lru_cache(maxsize=1024)
@@ -189,7 +190,7 @@ def _denied(code: str, layer: Layer, message: str, step_up: str, *, grpc: bool) 
     if layer is Layer.ENGINE:
         headers["retry-after"] = RETRY_AFTER
     if grpc:
-        headers |= {"content-type": "application/grpc", "grpc-status": str(_grpc_status(code, layer))}
+        headers |= {"content-type": "application/grpc", "grpc-status": str(grpc_status(code, layer))}
     denied = CheckResponse().denied_response
     denied.status.code = 200 if grpc else http_status(code)
     for name, value in headers.items():

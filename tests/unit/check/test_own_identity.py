@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from extauthz.authn.settings import IdentitySettings
 from extauthz.check.own_identity import ServerIdentity
-from extauthz.clock import ManualClock
+from extauthz.clock import ManualClock, SystemClock
 from extauthz.errors import OutboundError
 from extauthz.workload_api.identity import IdentityError, X509Context, svid
+from extauthz.workload_api.server import WorkloadApi
 from tests.support.certs import EPOCH, HOUR, TestCa
-from tests.support.identities import until
+from tests.support.identities import Domain, Tokens, served, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,3 +184,34 @@ async def test_a_start_without_an_agent_ends_and_is_not_ready(tmp_path: Path, ca
 def test_it_comes_from_one_place(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"socket|validation"):
         IdentitySettings.model_validate(settings)
+
+
+async def test_a_workload_api_is_followed_over_renewal_rotation_and_its_own_absence(tmp_path: Path) -> None:
+    """The agent's socket, for real: what it serves next holds here next, and while it is away the last word holds."""
+    domain, clock = Domain(), SystemClock()
+    api = WorkloadApi(Tokens(domain), clock)
+    address = f"unix://{tmp_path}/agent.sock"
+    made = ServerIdentity(IdentitySettings(socket=address, wait="20s"), clock)
+    api.publish(domain.identity("/gateway"))
+    async with served(api.methods(), address):
+        await made.start()
+        first = made.leaf
+        assert first is not None
+        assert first.uri == "spiffe://bank.example/gateway"
+        old = domain.svid("/caller").chain[0]
+        bundle = made.trust_bundle("bank.example")
+        assert bundle.trusted_until(old, clock.now()) is not None
+        domain.ca = domain.new_ca()  # the old one is not published any more
+        api.publish(domain.identity("/gateway", sequence=2))
+        await until(lambda: made.leaf is not first)
+        assert bundle.trusted_until(old, clock.now()) is None
+        second = made.leaf
+    try:
+        assert made.leaf is second
+        assert made.ready
+        api.publish(domain.identity("/gateway", sequence=3))
+        async with served(api.methods(), address):
+            await until(lambda: made.leaf is not second)
+            assert made.ready
+    finally:
+        await made.close()

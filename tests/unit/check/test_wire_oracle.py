@@ -127,7 +127,7 @@ def test_a_denial_of_ours_reads_the_same_with_envoys_own_messages(code, message,
     decision = Deny((Reason(code, message=message),)) if message else deny(code)
     theirs = auth.CheckResponse.parse(respond.deny(decision, "id" * 12, parsed(), values))
     assert theirs.ok_response is None
-    assert theirs.status.code == respond.GRPC_STATUS[decision.layer]
+    assert theirs.status.code == respond.grpc_status(code, decision.layer)
     assert theirs.denied_response.status.code == decision.status
     assert code in theirs.denied_response.body
     assert theirs.dynamic_metadata.to_dict() == values

@@ -87,7 +87,7 @@ def test_marks_add_up_by_stage() -> None:
 
 
 def test_a_record_of_an_allow() -> None:
-    made = trail(Allow(Obligations(mask=("iban", "name"))), 1000, 2000, 3000, 4000, 5000, 600_000, 7500)
+    made = trail(Allow(Obligations(mask=("iban", "name"))), 1000, 2000, 3000, 4000, 5000, 600_000, 0, 7500)
     got = read(made)
     assert got == {
         "type": "check",
