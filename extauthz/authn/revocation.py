@@ -79,8 +79,13 @@ class Revocations:
         return self._index.token(digest=digest, jti=jti, sub=sub, kid=kid, issued_at=issued_at, ancestors=ancestors)
 
     def workload(self, workload: Workload) -> bool:
+        """By its name, its certificate, or one that its certificate has replaced: whoever had that one's key could have
+        renewed it, so what came of it is not trusted either."""
         revoked = self._index.workload
-        return bool(revoked) and (workload.id in revoked or workload.certificate_sha256 in revoked)
+        if not revoked:
+            return False
+        certificates = (workload.certificate_sha256, *workload.predecessors)
+        return workload.id in revoked or not revoked.isdisjoint(certificates)
 
     def reload(self) -> bool:
         """Looks at the file once; whether something changed."""

@@ -393,3 +393,12 @@ async def test_a17_the_chain_of_actors_is_bounded_and_told(hop: Hop) -> None:
     assert_refused(await hop.ask("plain", hop.bank.token(act={"sub": "a9", "act": chain})), 401, "token.claims")
     await hop.bank.close()
     assert hop.bank.records()[0]["subject"]["act"] == [f"a{number}" for number in range(8, 0, -1)]
+
+
+async def test_to_revoke_a_certificate_ends_what_replaced_it(hop: Hop) -> None:
+    """Whoever stole the key of the first could have renewed it."""
+    stolen = hop.ca.leaf(GATEWAY)
+    (hop.bank.directory / "revoked.json").write_text(json.dumps({"workload": [stolen.x5t]}))
+    hop.bank.app._active.revocations.reload()  # type: ignore[union-attr]  # it is started
+    assert_refused(await hop.ask("plain", peer=renewed(hop.ca, GATEWAY, stolen)), 403, "workload.revoked")
+    assert (await hop.ask("plain", peer=hop.ca.leaf(GATEWAY))).status == 200
