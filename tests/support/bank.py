@@ -195,12 +195,14 @@ def write_files(directory: Path, issuer: Issuer, config: dict[str, Any]) -> None
     (directory / "extauthz.yaml").write_text(yaml.safe_dump(config))
 
 
-async def open_bank(directory: Path, engine: str = "embedded", **changes: Any) -> Bank:
+async def open_bank(
+    directory: Path, engine: str = "embedded", *, clock: ManualClock | None = None, **changes: Any
+) -> Bank:
     issuer = Issuer()
     write_files(directory, issuer, settings(engine, **changes))
     run_dir = directory / "run"
     run_dir.mkdir(mode=0o700)
-    clock = ManualClock(EPOCH)
+    clock = clock or ManualClock(EPOCH)
     shared = SharedParts(directory / "extauthz.yaml", run_dir, clock)
     await shared.start()
     app = Application(run_dir, transport="test", clock=clock)
