@@ -104,7 +104,8 @@ class LineAudit:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            # A named pipe that nobody reads must not hold the thread either; for a file the last flag says nothing.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self._target, flags, _MODE)
         return self._descriptor
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOK: Final = 5.0
-"""Seconds between two looks at the certificate's age, when nothing else happens."""
+"""The most seconds between two looks at the certificate's age, when nothing else happens."""
 AGAIN: Final = 1.0
 
 
@@ -56,6 +56,7 @@ class OwnCertificate:
         self._clock = clock
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._issued: Issued | None = None
+        self._half = 0.0
         self._sequence = -1
         self._tls: ListenerTls | None = None
 
@@ -75,7 +76,7 @@ class OwnCertificate:
     async def follow(self) -> None:
         while True:
             try:
-                await self._ca.wait(self._sequence, LOOK)
+                await self._ca.wait(self._sequence, min(LOOK, max(0.0, self._half - self._clock.now())))
                 await self.refresh()
             except ExtauthzError as error:
                 log.error("the listener's certificate is kept as it was: %s", error)  # noqa: TRY400 - the text says all
@@ -93,8 +94,7 @@ class OwnCertificate:
             self._sequence = anchors.sequence
 
     def _due(self) -> bool:
-        issued = self._issued
-        return issued is None or self._clock.now() >= (issued.not_before + issued.expires_at) / 2
+        return self._clock.now() >= self._half
 
     def _trusted(self, anchors: Anchors) -> bool:
         return self._issued is not None and anchors.trust(self._issued.certificate, self._clock.now())
@@ -114,5 +114,6 @@ class OwnCertificate:
             "expires_at": int(issued.expires_at),
         }
         await self._audit.write("svid.own", facts)
-        self._issued, self._key = issued, key
+        now = self._clock.now()  # not the certificate's own start, which lies before it was made
+        self._issued, self._key, self._half = issued, key, (now + issued.expires_at) / 2
         return issued

@@ -149,11 +149,11 @@ class Endpoints:
             await self._ca.acknowledge(f"{peer.spiffe_id}#{instance}", asked["acknowledged"])
         after, wait = asked["after"], self._wait(asked["wait"])
         trust = self._ca.trust()
-        if after is not None and after == trust.sequence and wait > 0:
+        if after is not None and after >= trust.sequence and wait > 0:  # greater: another replica was ahead of us
             with self._polls.place(peer.spiffe_id) as granted:
                 if not granted:
                     return refused(refusal("authority.polls"))
-                trust = await self._polls.hold(request, self._ca.wait(after, wait)) or self._ca.trust()
+                trust = await self._polls.hold(request, self._ca.wait(trust.sequence, wait)) or self._ca.trust()
         return JSONResponse(trust.as_json(), headers=_NO_STORE)
 
     async def _revoked(self, request: Request, peer: Peer) -> Response:

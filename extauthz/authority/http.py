@@ -90,7 +90,7 @@ class Listener(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="warning",
+                log_level="error",  # below, every stranger who speaks no HTTP would write a line
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

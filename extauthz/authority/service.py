@@ -133,6 +133,7 @@ class Authority:
             clock=self._clock,
         )
         core.attestors.start()
+        self._stack.push_async_callback(core.trail.write)
         self._tasks.start(core.trail.run(), "rotation trail")
         self._tasks.start(core.certificate.follow(), "listener certificate")
         await self._listen(application(routes), application(OperatorEndpoints(operator).routes()), tls.context)

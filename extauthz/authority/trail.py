@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
@@ -26,23 +27,31 @@ class RotationTrail:
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
-        self._waiting: asyncio.Queue[Change] = asyncio.Queue()
+        self._waiting: deque[Change] = deque()
+        self._news = asyncio.Event()
 
     def report(self, change: Change) -> None:
-        self._waiting.put_nowait(change)
+        self._waiting.append(change)
+        self._news.set()
 
     async def run(self) -> None:
         while True:
-            change = await self._waiting.get()
-            written = False
-            while not written:
-                written = await self._written(change)
+            await self._news.wait()
+            self._news.clear()
+            await self.write()
+            if self._waiting:
+                await asyncio.sleep(AGAIN)
+                self._news.set()
+
+    async def write(self) -> None:
+        """What waits, in order, until one cannot be written. Whoever is cut short may leave one record twice."""
+        while self._waiting and await self._written(self._waiting[0]):
+            self._waiting.popleft()
 
     async def _written(self, change: Change) -> bool:
         try:
             await self._audit.write("rotation.changed", asdict(change))
         except ExtauthzError as error:
             log.error("a change of keys has no record yet: %s", error)  # noqa: TRY400 - the text says all
-            await asyncio.sleep(AGAIN)
             return False
         return True
