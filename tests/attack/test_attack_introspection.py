@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from extauthz.authn.claims import Accepted, accept
 from extauthz.authn.held import Verified
 from extauthz.authn.introspection import FAILURES, WAITING
+from extauthz.authn.introspection_answer import accept_answer
 from extauthz.authn.settings import RevocationSettings
-from extauthz.model import Workload
+from extauthz.model import Deny, Workload
 from tests.support.certs import TestCa, assert_denied
-from tests.support.introspection import ALWAYS, OPAQUE, TOKEN, active, desk, respond, rule, until
-from tests.support.tokens import EPOCH, ISSUER, Issuer, compact, generate
+from tests.support.introspection import ALWAYS, OPAQUE, TOKEN, URL, active, desk, respond, rule, until
+from tests.support.tokens import EPOCH, ISSUER, Issuer, compact, generate, issuer_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -302,3 +306,27 @@ async def test_a19_odd_tokens_are_asked_about_as_they_are(token: str) -> None:
     used = desk()
     assert await used.code(token) == "token.inactive"
     assert [call["token"] for call in used.issuer.calls] == [token]
+
+
+SETTINGS = issuer_settings(introspection={"url": URL, "client": "mtls"})
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+MEMBERS = st.sampled_from(
+    [*active(), "nbf", "jti", "cnf", "act", "ancestors", "acr", "auth_time", "typ", "purpose", "events"]
+)
+LOCAL = accept(HONEST.claims(), "at+jwt", SETTINGS, OPAQUE, float(EPOCH), "0" * 64)
+
+
+@given(st.dictionaries(MEMBERS, JSON, max_size=4), st.booleans())
+def test_a19_whatever_an_answer_says_it_is_accepted_or_refused_by_name(changes: dict[str, Any], signed: bool) -> None:
+    assert isinstance(LOCAL, Accepted)
+    judged = accept_answer(active(**changes), SETTINGS, OPAQUE, float(EPOCH), "0" * 64, LOCAL if signed else None)
+    assert isinstance(judged, Accepted | Deny)
+    if isinstance(judged, Accepted) and signed:
+        assert judged.subject.id == LOCAL.subject.id
+        assert judged.subject.scopes <= LOCAL.subject.scopes
+        assert judged.expires <= LOCAL.expires
+        assert judged.step_up_at <= LOCAL.step_up_at

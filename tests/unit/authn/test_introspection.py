@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from extauthz.authn.access import AccessSettings, Gate
 from extauthz.authn.held import Verified
 from extauthz.authn.introspection import FAILURES, PAUSE, WAITING
 from extauthz.authn.introspection_client import IntrospectionClient
 from extauthz.authn.settings import IntrospectionSettings
 from extauthz.errors import ConfigError
+from extauthz.model import Deny, Subject
 from tests.support.introspection import ALWAYS, OPAQUE, SECRET, TOKEN, URL, active, desk, respond, rule, until
 from tests.support.tokens import EPOCH, ISSUER, Issuer, issuer_settings
 
@@ -246,6 +248,17 @@ async def test_a_question_that_is_dropped_is_no_answer() -> None:
     (flight,) = used.introspector._flights.values()
     flight.cancel()
     assert await check == "engine.introspection_unavailable"
+
+
+async def test_the_http_api_takes_opaque_tokens_by_the_same_rules() -> None:
+    used = desk({TOKEN: active(scope="extauthz.operate"), "weak": active()})
+    settings = AccessSettings(token=rule("opaque", scopes=("extauthz.operate",)))
+    gate = Gate(settings, used.verifier)
+    admitted = await gate.admit([f"Bearer {TOKEN}"], unix=False)
+    refused = await gate.admit(["Bearer weak"], unix=True)
+    assert isinstance(admitted, Subject)
+    assert isinstance(refused, Deny)
+    assert (admitted.id, refused.code) == ("alice", "token.scope")
 
 
 def by_file(path: Path, content: bytes) -> dict[str, Any]:
