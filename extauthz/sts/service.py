@@ -17,7 +17,7 @@ from extauthz.sts.introspection import Introspection
 from extauthz.sts.lattice import Lattice
 from extauthz.sts.metadata import metadata
 from extauthz.sts.mint import Mint, TooLarge
-from extauthz.sts.opaque import OpaqueTokens
+from extauthz.sts.opaque import OpaqueTokens, is_opaque
 from extauthz.sts.revocation import Revoker
 from extauthz.sts.subject import Tokens
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from extauthz.sts.settings import StsSettings
     from extauthz.sts.signed import Keys
 
+_TOLD: Final = frozenset({EXCHANGE, CLIENT_CREDENTIALS, SIGN_IN, "revocation"})
+MAX_TOLD: Final = 256
 log = logging.getLogger(__name__)
 UNAUTHENTICATED: Final = Refused("invalid_client", "show the certificate of a registered workload", "client.missing")
 REVOKED: Final = Refused("invalid_client", "the workload has been revoked", "workload.revoked")
@@ -140,7 +142,13 @@ class TokenService:
         """The record of a refusal. Strangers leave none: they could fill the disk."""
         if client is None:
             return
-        audiences = [name[:256] for name in form.get("audience", ())][:1]
-        facts = {"client": client.spiffe_id, "grant": grant[:128], "audience": audiences, "error": answer.error}
+        audience = one(form, "audience")[:MAX_TOLD]
+        facts = {
+            "client": client.spiffe_id,
+            "grant": grant if grant in _TOLD else "other",
+            # What stands in the wrong place may be a secret.
+            "audience": "" if is_opaque(audience) else audience,
+            "error": answer.error,
+        }
         with contextlib.suppress(ExtauthzError):  # it stays a refusal
             await self._audit.write("token.refused", {**facts, "code": answer.code, "detail": answer.detail})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -209,7 +209,6 @@ class Desk:
     policy: TurnedPolicy
     audit: KeptAudit
     book: Book
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def user_token(self, **claims: Any) -> str:
         """A token of the identity provider for the gateway's users."""

@@ -252,5 +252,9 @@ async def test_refusal_leaves_a_record_of_known_clients_only():
     await bench.refused(FEATURES, bench.user_token(), MODEL)
     assert bench.audit.records[0][0] == "token.refused"
     assert bench.audit.records[0][1]["code"] == "exchange.target"
+    assert bench.audit.records[0][1]["audience"] == MODEL
+    await bench.ask(FEATURES, grant_type="xat_" + "A" * 43, audience="xat_" + "A" * 43)
+    record = bench.audit.records.pop()[1]
+    assert (record["grant"], record["audience"]) == ("other", "")
     await bench.ask(None, grant_type="client_credentials", audience=MODEL)
     assert len(bench.audit.records) == 1
