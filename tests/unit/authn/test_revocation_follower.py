@@ -224,7 +224,7 @@ class Client:
 async def test_the_feed_is_asked_as_the_authority_expects() -> None:
     client = Client(200, b'{"sequence": 3, "complete": true, "entries": []}')
     settings = RevocationSettings(feed={"url": URL, "timeout": "2s"}).feed
-    assert await FeedSource(settings, client).poll(2, 10.0) == Page(3, complete=True, entries=())
+    assert await FeedSource(settings, client).poll(2, 9.5) == Page(3, complete=True, entries=())
     assert client.asked == [(URL + "?after=2&wait=10", 12.0)]
 
 
