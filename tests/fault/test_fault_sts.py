@@ -88,7 +88,10 @@ async def test_store_that_returns_comes_back_by_itself():
 async def test_issuer_whose_keys_cannot_be_had():
     bench = desk()
     bench.idp_keys.down = True
-    assert await bench.refused(GATEWAY, bench.user_token(), OPAQUE) == ("temporarily_unavailable", "token.keys_unavailable")
+    assert await bench.refused(GATEWAY, bench.user_token(), OPAQUE) == (
+        "temporarily_unavailable",
+        "token.keys_unavailable",
+    )
     assert bench.idp_keys.refreshes == 1
     bench.idp_keys.down = False
     assert await bench.exchanged(GATEWAY, bench.user_token(), OPAQUE)
