@@ -167,7 +167,7 @@ class ClientSecretSettings(Settings):
     id: Annotated[str, Field(min_length=1, max_length=256)]
     """Our client id at the issuer."""
     secret_file: Path | None = None
-    """File with the client secret; read when the configuration is loaded, line ends around it do not count."""
+    """File with the client secret; line ends around it do not count. A changed file loads the configuration again."""
     secret_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")] | None = None
     """Environment variable with the client secret."""
 

@@ -38,6 +38,8 @@ _YOUNG: Final = 2.0
 """Seconds in which a file may change again without getting another mtime; younger files are always read."""
 _READ_BY_THEIR_USERS: Final = frozenset({"api_keys", "identity", "issuers", "workload", "revocation"})
 """Blocks whose files (API keys, identity, JWKS, trust bundles, revocations) are read again without a reload."""
+_READ_ONCE: Final = frozenset({"secret_file"})
+"""Files in those blocks that are read when the configuration is loaded, and not again."""
 
 Contents = dict[str, str]
 """Path → digest of the file; a file that is not there is not in it."""
@@ -51,7 +53,7 @@ def watched(config: Config, *, everything: bool = False) -> tuple[Path, ...]:
     return tuple(
         path
         for location, path in named_files(config)
-        if everything or not location or location[0] not in _READ_BY_THEIR_USERS
+        if everything or not location or location[0] not in _READ_BY_THEIR_USERS or location[-1] in _READ_ONCE
     )
 
 

@@ -161,7 +161,13 @@ async def test_run_looks_at_intervals_until_it_is_cancelled(place):
 CONFIG = """
 server: {drain: 5s}
 workload: {trust_domains: {a.example: {trust_bundle: a.pem}}}
-issuers: [{name: a, issuer: b, algorithms: [ES256], jwks: {file: keys.json}}]
+issuers:
+- {name: a, issuer: b, algorithms: [ES256], jwks: {file: keys.json}}
+- name: c
+  issuer: d
+  algorithms: [ES256]
+  jwks: {file: keys.json}
+  introspection: {url: "https://d.example/introspect", client: {id: us, secret_file: secret}}
 revocation: {file: revoked.yaml}
 policy: {path: policies}
 """
@@ -170,9 +176,9 @@ policy: {path: policies}
 async def test_which_files_call_for_a_reload(place):
     (place / "extauthz.yaml").write_text(CONFIG)
     config = load(place / "extauthz.yaml")
-    assert watched(config) == (place / "policies",)
+    assert set(watched(config)) == {place / "policies", place / "secret"}
     names = {path.name for path in watched(config, everything=True)}
-    assert names == {"policies", "a.pem", "keys.json", "revoked.yaml"}
+    assert names == {"policies", "a.pem", "keys.json", "revoked.yaml", "secret"}
 
 
 def test_what_takes_a_restart():
