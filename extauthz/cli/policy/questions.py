@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -52,6 +53,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
             "mask": list(obligations.mask),
             "headers": dict(obligations.headers),
             "metadata": dict(obligations.metadata),
+            **({} if obligations.exchange is None else {"exchange": asdict(obligations.exchange)}),
             "ttl": decision.ttl,
         }
     return {
@@ -74,6 +76,9 @@ def decision_lines(decision: Decision) -> list[str]:
         if obligations.mask:
             lines.append(f"  mask {', '.join(obligations.mask)}")
         lines += [f"  header {name}: {value}" for name, value in obligations.headers]
+        if (asked := obligations.exchange) is not None:
+            named = {"audience": asked.audience, "scopes": " ".join(asked.scopes), "purpose": asked.purpose}
+            lines.append("  exchange " + ", ".join(f"{name} {text}" for name, text in named.items() if text))
         return lines
     lines = [f"deny at layer {decision.layer.value}, HTTP status {int(decision.status)}"]
     for one in decision.reasons:

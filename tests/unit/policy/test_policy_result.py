@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from extauthz.codes import POLICY_LAYERS
 from extauthz.errors import EngineFault
-from extauthz.model import Allow, Deny
+from extauthz.model import Allow, Deny, Exchange
 from extauthz.policy import result
 from extauthz.policy.result import parse
 
@@ -32,6 +32,7 @@ OBLIGATIONS = st.fixed_dictionaries(
         "headers": JSON | st.dictionaries(st.sampled_from(["x-a", "X-A", "", "x y", ":path"]), st.text(max_size=9)),
         "mask": JSON | st.lists(st.sampled_from(["iban", "a,b", "", "a b"])),
         "metadata": JSON,
+        "exchange": JSON | st.fixed_dictionaries({}, optional={"audience": JSON, "scopes": JSON, "purpose": JSON}),
     },
 )
 RESULT = JSON | st.fixed_dictionaries(
@@ -150,3 +151,33 @@ def test_metadata_cannot_be_changed_by_the_next_reader():
 
 def test_keys_that_nobody_knows_are_ignored():
     assert parse({"allow": True, "debug": {"x": 1}}) == Allow()
+
+
+def test_an_exchange_is_read():
+    asked = {"audience": "ledger", "scopes": ["transfers:read"], "purpose": "risk-explanation"}
+    decision = parse({"allow": True, "obligations": {"exchange": asked}})
+    assert decision.obligations.exchange == Exchange("ledger", ("transfers:read",), "risk-explanation")
+    assert parse({"allow": True, "obligations": {"exchange": {}}}).obligations.exchange == Exchange()
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "ledger",
+        ["ledger"],
+        {"audience": 1},
+        {"audience": "a b"},
+        {"audience": "a\r\nb"},
+        {"audience": "a" * 513},
+        {"scopes": "transfers:read"},
+        {"scopes": [""]},
+        {"scopes": ["a b"]},
+        {"scopes": ["a"] * 65},
+        {"purpose": None},
+        {"purposes": ["risk-explanation"]},
+    ],
+)
+def test_a17_an_exchange_that_is_not_understood_is_a_fault(asked):
+    with pytest.raises(EngineFault, match=r"obligations\.exchange"):
+        parse({"allow": True, "obligations": {"exchange": asked}})
