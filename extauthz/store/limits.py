@@ -1,16 +1,12 @@
-"""What every store refuses alike, and how each of them waits."""
+"""What every store refuses alike."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from extauthz.store.store import StoreError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 MAX_KEY_BYTES: Final = 512
 MAX_VALUE_BYTES: Final = 1024 * 1024
@@ -44,40 +40,3 @@ def check_value(place: str, value: bytes, expires: float | None) -> None:
 
 def live(expires: float | None, now: float) -> bool:
     return expires is None or expires > now
-
-
-class Bell:
-    """Wakes those who wait for a log in this process; a store rings it whenever a log may have grown."""
-
-    __slots__ = ("_rung",)
-
-    def __init__(self) -> None:
-        self._rung: dict[str, asyncio.Event] = {}
-
-    def ring(self, log: str) -> None:
-        if (event := self._rung.pop(log, None)) is not None:
-            event.set()
-
-    def ring_all(self) -> None:
-        for log in list(self._rung):
-            self.ring(log)
-
-    async def wait(self, log: str, holds: Callable[[], Awaitable[bool]], timeout: float, again: float) -> bool:
-        """Until `holds()`, for at most `timeout` seconds; asked after each ring, and every `again` seconds anyway.
-
-        `holds` itself is never cut short: what it raises is the caller's.
-        """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
-        while True:
-            rung = self._rung.setdefault(log, asyncio.Event())  # before asking: what comes in between is not missed
-            if await holds():
-                return True
-            left = end - loop.time()
-            if left <= 0:
-                return False
-            try:
-                async with asyncio.timeout(min(left, again)):
-                    await rung.wait()
-            except TimeoutError:
-                continue

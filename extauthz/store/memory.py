@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bisect
 import heapq
-import math
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from extauthz.store.limits import Bell, check_key, check_name, check_value, live
+from extauthz.store.bell import Bell
+from extauthz.store.limits import check_key, check_name, check_value, live
 from extauthz.store.store import StoreError
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ class MemoryStore:
         async def holds() -> bool:
             return bool(await self.read(log, after, 1))
 
-        return await self._bell.wait(log, holds, timeout, math.inf)
+        return await self._bell.wait(log, holds, timeout)
 
     async def close(self) -> None:
         self._closed = True
-        self._bell.ring_all()
+        await self._bell.close()
 
     def _value(self, table: str, key: str) -> bytes | None:
         entry = self._table(table).get(key)

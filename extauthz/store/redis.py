@@ -28,7 +28,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as SilentError
 from redis.exceptions import NoPermissionError, RedisError
 
-from extauthz.store.limits import Bell, check_key, check_name, check_value, live
+from extauthz.store.bell import Bell
+from extauthz.store.limits import check_key, check_name, check_value, live
 from extauthz.store.store import StoreError
 from extauthz.tasks import Tasks
 
@@ -44,7 +45,7 @@ _GRACE: Final = 300.0
 """Seconds beyond its end for which Redis keeps a value: clocks differ, and ours decides."""
 _CONNECTIONS: Final = 16
 _POLL: Final = 1.0
-"""Seconds between two looks of who waits, in case a message was lost."""
+"""Seconds between two looks while somebody waits, in case a message was lost."""
 _QUIET: Final = 5.0
 """Seconds without a message after which the subscription is asked whether it still is one."""
 _PORT: Final = 6379
@@ -103,7 +104,7 @@ class RedisStore:
         self._write: AsyncScript = self._redis.register_script(_WRITE)
         self._take: AsyncScript = self._redis.register_script(_TAKE)
         self._append: AsyncScript = self._redis.register_script(_APPEND)
-        self._bell = Bell()
+        self._bell = Bell(self.last, _POLL)
         self._tasks = Tasks()
         self._keeps = False
         self._listening = False
@@ -186,11 +187,11 @@ class RedisStore:
         if timeout > 0 and not self._listening and not self._closed:
             self._listening = True
             self._tasks.start(self._listen(), "store: listen")
-        return await self._bell.wait(log, holds, timeout, _POLL)
+        return await self._bell.wait(log, holds, timeout)
 
     async def close(self) -> None:
         self._closed = True
-        self._bell.ring_all()
+        await self._bell.close()
         await self._tasks.close()
         await self._redis.aclose()
 

@@ -13,7 +13,8 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from extauthz.store.limits import Bell, check_key, check_name, check_value
+from extauthz.store.bell import Bell
+from extauthz.store.limits import check_key, check_name, check_value
 from extauthz.store.store import StoreError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 _VERSION: Final = 1
 _POLL: Final = 0.1
-"""Seconds between two looks of who waits for an entry that another process may append."""
+"""Seconds between two looks for entries that another process has appended, while somebody waits."""
 _SWEEP: Final = 500
 _OTHERS_MAY_READ: Final = 0o077
 _SCHEMA: Final = """
@@ -66,7 +67,7 @@ class SqliteStore:
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._connection: sqlite3.Connection | None = None
-        self._bell = Bell()
+        self._bell = Bell(self.last, _POLL)
         self._closed = False
 
     async def get(self, table: str, key: str) -> bytes | None:
@@ -154,13 +155,13 @@ class SqliteStore:
         async def holds() -> bool:
             return bool(await self.read(log, after, 1))
 
-        return await self._bell.wait(log, holds, timeout, _POLL)
+        return await self._bell.wait(log, holds, timeout)
 
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        self._bell.ring_all()
+        await self._bell.close()
         self._thread.submit(self._disconnect)
         await asyncio.to_thread(self._thread.shutdown)
 
