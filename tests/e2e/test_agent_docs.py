@@ -1,12 +1,9 @@
 """docs/agent.md: its Envoy blocks carry traffic as they are printed, with two agents and an authority behind them."""
 
-import asyncio
-import contextlib
 import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
@@ -61,11 +58,7 @@ async def test_the_envoy_blocks_carry_traffic(tmp_path):
         await stack.enter_async_context(sds_envoy.running("back", tmp_path, back, behind))
         envoy = await stack.enter_async_context(sds_envoy.running("front", tmp_path, front, before))
 
-        for _ in range(400):
-            with contextlib.suppress(httpx.ConnectError):  # a listener is bound once its secrets have come
-                if (answer := await envoy.get()).status_code == 200:
-                    break
-            await asyncio.sleep(0.05)
+        answer = await sds_envoy.serves(envoy)
         assert answer.headers["x-peer-uri"] == "spiffe://bank.example/front"
         authority.domain.rotate()
         authority.next_trust()

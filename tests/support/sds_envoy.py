@@ -1,6 +1,7 @@
 """Real Envoys that have no key of their own: certificate and trust come from an SDS socket alone."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from contextlib import asynccontextmanager
@@ -150,3 +151,13 @@ async def running(name, folder, port, resources):
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def serves(envoy):
+    """Waits for the first request that gets through: a listener is bound once its secrets have come."""
+    for _ in range(400):
+        with contextlib.suppress(httpx.TransportError):
+            if (answer := await envoy.get()).status_code == 200:
+                return answer
+        await asyncio.sleep(0.05)
+    raise AssertionError("no request gets through")

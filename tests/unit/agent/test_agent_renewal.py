@@ -87,7 +87,7 @@ async def test_at_half_its_life_give_or_take_a_tenth(parts, jitter, share):
 
 
 async def test_a_clock_that_is_set_forward_is_noticed(parts):
-    domain, clock, _, make = parts
+    domain, _, _, make = parts
     _, rest, renewal = make([domain.identity(life=3600)])
     await renewal._fresh()
     rest.jump = 1700
