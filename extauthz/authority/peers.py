@@ -7,7 +7,7 @@ A connection may outlive the CA that it was made under, its certificate's life, 
 3. of our own trust domain: nobody else's workloads are ours to renew or to give tokens to
 4. valid now
 5. signed by an authority that is trusted now
-6. neither the workload nor the certificate has been revoked
+6. neither the workload, nor the certificate, nor one that it replaced has been revoked
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cryptography.x509 import verification
 from extauthz.authn import spiffe, x509_svid
 from extauthz.authority.refusal import refusal_of
 from extauthz.ca import trust as bundles
+from extauthz.keys import successor
 from extauthz.model import Deny, deny
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Peer:
     spiffe_id: str
     x5t: str
     """`x5t#S256` of its certificate (RFC 8705 section 3.1)."""
+    predecessors: tuple[str, ...]
+    """The same of the certificates that it replaced."""
     expires_at: float
     certificate: x509.Certificate
 
@@ -100,12 +103,19 @@ class Peers:
     async def verify(self, certificate: bytes) -> Peer | Refusal:
         """`certificate` is the DER of the handshake, empty when none came. Raises StoreError and CaFault."""
         peer = self.identify(certificate)
-        if isinstance(peer, Peer) and await self._revocations.workload_revoked(peer.spiffe_id, peer.x5t):  # 6
+        if isinstance(peer, Peer) and await self._revoked(peer):  # 6
             return refusal_of(deny("workload.revoked", peer.spiffe_id))
         return peer
 
+    async def succeeds_revoked(self, peer: Peer) -> bool:
+        """Whether a certificate that this one replaced has been revoked. Raises StoreError."""
+        return bool(peer.predecessors) and await self._revocations.workload_revoked("", "", peer.predecessors)
+
+    async def _revoked(self, peer: Peer) -> bool:
+        return await self._revocations.workload_revoked(peer.spiffe_id, peer.x5t, peer.predecessors)
+
     def identify(self, certificate: bytes) -> Peer | Refusal:
-        """Steps 1 to 5, for callers that ask about revocations themselves. Raises CaFault."""
+        """Steps 1 to 5. Raises CaFault."""
         if not certificate:
             return refusal_of(deny("transport.certificate_missing"))  # 1
         leaf = x509_svid.parse(quote(ssl.DER_cert_to_PEM_cert(certificate), safe=""))
@@ -113,7 +123,8 @@ class Peers:
             return refusal_of(leaf)
         if problem := self._problem(leaf):
             return refusal_of(problem)
-        return Peer(leaf.uri, leaf.x5t, leaf.not_after, leaf.certificate)
+        predecessors = successor.read(leaf.certificate).thumbprints
+        return Peer(leaf.uri, leaf.x5t, predecessors, leaf.not_after, leaf.certificate)
 
     def _problem(self, leaf: x509_svid.Leaf) -> Deny | None:
         if leaf.profile_problem:  # 2

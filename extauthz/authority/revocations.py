@@ -14,7 +14,7 @@ from extauthz.store.revocations import LOG, RevocationLog
 from extauthz.store.store import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from extauthz.clock import Clock
     from extauthz.store.revocations import Kind, Page
@@ -45,9 +45,12 @@ class RevocationBook:
         index = await self._current()
         return index.token(digest=digest, jti=jti, sub=sub, kid=kid, issued_at=issued_at, ancestors=tuple(ancestors))
 
-    async def workload_revoked(self, spiffe_id: str, certificate_sha256: str = "") -> bool:
+    async def workload_revoked(
+        self, spiffe_id: str, certificate_sha256: str = "", predecessors: Iterable[str] = ()
+    ) -> bool:
+        """`predecessors`: what the certificate names; a revoked one takes its successors along."""
         revoked = (await self._current()).workload
-        return spiffe_id in revoked or (bool(certificate_sha256) and certificate_sha256 in revoked)
+        return not revoked.isdisjoint((spiffe_id, certificate_sha256, *predecessors))
 
     async def key_revoked(self, kid: str) -> bool:
         return kid in (await self._current()).key

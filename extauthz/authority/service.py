@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from starlette.routing import Route
+
 from extauthz.attestation.entries import Entries
 from extauthz.attestation.registry import Attestors
 from extauthz.authn.keys import KeyStore
@@ -25,9 +27,9 @@ from extauthz.authority.http import Listener
 from extauthz.authority.metrics import AuthorityMetrics, CountedAudit
 from extauthz.authority.operator import Operator
 from extauthz.authority.operator_endpoints import OperatorEndpoints
-from extauthz.authority.peers import Peers
+from extauthz.authority.peers import Peer, Peers
 from extauthz.authority.polls import Polls
-from extauthz.authority.refusal import Refusal
+from extauthz.authority.publication import Publication
 from extauthz.authority.revocations import RevocationBook
 from extauthz.authority.trail import RotationTrail
 from extauthz.authority.workloads import Workloads
@@ -47,10 +49,10 @@ from extauthz.transport.settings import unix_path
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
-    from starlette.routing import Route
+    from starlette.responses import Response
     from starlette.types import ASGIApp
 
     from extauthz.authn.settings import IssuerSettings
@@ -132,6 +134,10 @@ class Authority:
             audit=core.audit,
             clock=self._clock,
         )
+        if settings.publish is not None:
+            publication = Publication(settings.publish, lambda: str(operator.trust()["pem"]), core.ca)
+            await publication.write()
+            self._tasks.start(publication.follow(), "published trust")
         core.attestors.start()
         self._stack.push_async_callback(core.trail.write)
         self._tasks.start(core.trail.run(), "rotation trail")
@@ -223,11 +229,10 @@ class Authority:
         )
 
         def client_of(request: Request) -> Client | None:
-            """Without the question of revocations: the token service asks that itself."""
-            peer = core.peers.identify(request.state.peer_certificate)
-            return None if isinstance(peer, Refusal) else workloads.client(peer)
+            found: Client | None = request.state.client
+            return found
 
-        return token_endpoints.routes(service, client_of)
+        return [_with_client(route, core.peers, workloads) for route in token_endpoints.routes(service, client_of)]
 
     async def _keys_of(self, issuers: Sequence[IssuerSettings]) -> KeyStore:
         """Keys of others, fetched from where their settings say, and kept fresh."""
@@ -258,3 +263,19 @@ class Authority:
             for listener, one in zip(self._listeners, sockets, strict=True)
         ]
         log.info("the authority of %s serves on port %d", self._settings.trust_domain, self.port)
+
+
+def _with_client(route: Route, peers: Peers, workloads: Workloads) -> Route:
+    """`route` with the registered workload that calls as `client` of its request; None: there is none.
+
+    A workload that is revoked itself is left to the token service, which has an answer of its own for that.
+    """
+    endpoint: Callable[[Request], Awaitable[Response]] = route.endpoint
+
+    async def identified(request: Request) -> Response:
+        peer = peers.identify(request.state.peer_certificate)
+        known = isinstance(peer, Peer) and not await peers.succeeds_revoked(peer)
+        request.state.client = workloads.client(peer) if known and isinstance(peer, Peer) else None
+        return await endpoint(request)
+
+    return Route(route.path, identified, methods=sorted(route.methods or ()))

@@ -41,6 +41,8 @@ class AuthoritySettings(Settings):
     """Unix socket of the operator's verbs (mode 0600): whoever may open it is the operator."""
     dns_names: Annotated[tuple[DnsName, ...], Field(min_length=1)] = ("localhost",)
     """DNS names in its server certificate: those that agents call it by."""
+    publish: Path | None = None
+    """File (PEM) that always holds the trust domain's certificate authorities, for agents that start: mode 0644."""
     keys: KeysSettings = KeysSettings()
     """Where private keys live."""
     ca: CaSettings = CaSettings()

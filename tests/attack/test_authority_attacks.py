@@ -155,6 +155,23 @@ async def test_a_revoked_workload_is_nobody_also_on_a_connection_that_it_has(
             assert await refused(answer) == "workload.revoked"
 
 
+async def test_renewing_does_not_escape_a_revocation(authority: RunningAuthority) -> None:
+    """Whoever stole a certificate's key could renew it before the theft was noticed."""
+    stolen = await authority.attest("gateway")
+    second = await authority.renew(stolen)
+    third = await authority.renew(second)
+    order = {"kind": "workload", "value": stolen.x5t, "reason": "stolen"}
+    assert (await authority.operator("POST", "/revoke", order)).status_code == 200
+    for svid in (stolen, second, third):
+        async with authority.client(svid) as http:
+            assert await refused(await http.post("/v1/renew", json={"csr": csr(new_key())})) == "workload.revoked"
+            form = {"grant_type": "client_credentials", "audience": "orchestrator"}
+            assert (await http.post("/token", data=form)).json()["error"] == "invalid_client"
+    fresh = await authority.attest("gateway")
+    async with authority.client(fresh) as http:
+        assert (await http.get("/v1/trust")).status_code == 200
+
+
 async def test_nobody_renews_who_is_not_registered_any_more(authority: RunningAuthority) -> None:
     gone = forged(FALLBACK, "spiffe://bank.example/gone")
     async with authority.client(gone) as http:
