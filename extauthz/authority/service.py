@@ -134,8 +134,8 @@ class Authority:
             audit=core.audit,
             clock=self._clock,
         )
-        if settings.publish is not None:
-            publication = Publication(settings.publish, lambda: str(operator.trust()["pem"]), core.ca)
+        if self._settings.publish is not None:
+            publication = Publication(self._settings.publish, lambda: str(operator.trust()["pem"]), core.ca)
             await publication.write()
             self._tasks.start(publication.follow(), "published trust")
         core.attestors.start()
