@@ -14,7 +14,19 @@ from extauthz.codes import CODES, Layer, http_status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Allow", "Decision", "Deny", "Exchange", "Layer", "Obligations", "Reason", "Request", "Subject", "Workload", "deny"]
+__all__ = [
+    "Allow",
+    "Decision",
+    "Deny",
+    "Exchange",
+    "Layer",
+    "Obligations",
+    "Reason",
+    "Request",
+    "Subject",
+    "Workload",
+    "deny",
+]
 
 
 @dataclass(slots=True, eq=False)
