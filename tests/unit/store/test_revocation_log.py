@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extauthz.clock import ManualClock
 from extauthz.store.memory import MemoryStore
@@ -99,6 +103,8 @@ BAD = [
     {"until": -1},
     {"until": float("nan")},
     {"until": float("inf")},
+    {"until": 10**400},
+    {"until": 1e12},
     {"at": "0"},
     {"before": 1},
     {"kind": "subject", "before": "1"},
@@ -162,3 +168,35 @@ def test_a_page_is_read_back() -> None:
 def test_what_is_no_page(body: bytes) -> None:
     with pytest.raises(BadRevocation):
         parse_page(body)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["jti", "subject"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*GOOD, "sequence"]), inner, max_size=7)
+    ),
+    max_leaves=12,
+)
+PAGES = st.fixed_dictionaries(
+    {
+        "sequence": st.integers(0, 9) | JSON,
+        "complete": st.booleans() | JSON,
+        "entries": st.lists(JSON, max_size=3) | JSON,
+    }
+)
+
+
+@given(st.binary(max_size=60) | PAGES.map(lambda tree: json.dumps(tree).encode()))
+def test_any_body_is_a_page_or_refused_by_our_one_error(body: bytes) -> None:
+    try:
+        page = parse_page(body)
+    except BadRevocation:
+        return
+    assert page.sequence >= 0
+    assert all(parse(entry.plain()) == entry for entry in page.entries)
+
+
+@given(st.fixed_dictionaries({name: st.just(value) | JSON for name, value in GOOD.items()}))
+def test_any_entry_is_one_or_refused_by_our_one_error(raw) -> None:
+    with contextlib.suppress(BadRevocation):
+        assert parse(parse(raw).plain()) == parse(raw)
