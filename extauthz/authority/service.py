@@ -248,10 +248,10 @@ class Authority:
     async def _listen(self, public: ASGIApp, operators: ASGIApp, context: ssl.SSLContext) -> None:
         """Addresses first, so that one that is taken ends the start."""
         admin = Path(unix_path(self._settings.admin))
-        sockets = [
-            await asyncio.to_thread(choose.listen, self._settings.listen),
-            await asyncio.to_thread(choose.listen, self._settings.admin, mode=ADMIN_MODE),
-        ]
+        sockets = []
+        for address, mode in ((self._settings.listen, 0), (self._settings.admin, ADMIN_MODE)):
+            sockets.append(await asyncio.to_thread(choose.listen, address, mode=mode))
+            self._stack.callback(sockets[-1].close)
         self._stack.callback(admin.unlink, missing_ok=True)
         self.port = sockets[0].getsockname()[1]
         self._listeners = [

@@ -26,10 +26,10 @@ _TEXT_PATHS: Final[dict[type[BaseModel], str]] = {
 }
 """Settings that hold a path as text: they may hold a word or nothing instead, or are written and never read first."""
 
-_MADE_BY_US: Final[dict[type[BaseModel], str]] = {
-    AuthoritySettings: "audit",
-    RevocationSettings: "snapshot",
-    SqliteStoreSettings: "path",
+_MADE_BY_US: Final[dict[type[BaseModel], frozenset[str]]] = {
+    AuthoritySettings: frozenset({"audit", "publish"}),
+    RevocationSettings: frozenset({"snapshot"}),
+    SqliteStoreSettings: frozenset({"path"}),
 }
 """Paths of files that need not be there: they are made when they are needed."""
 
@@ -69,7 +69,7 @@ def named_files(value: Any, location: tuple[str | int, ...] = ()) -> Iterator[tu
         yield location, value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            if _MADE_BY_US.get(type(value)) == name:
+            if name in _MADE_BY_US.get(type(value), ()):
                 continue
             inner = getattr(value, name)
             if isinstance(value, HttpSource) and name == "bearer_token_file" and inner:

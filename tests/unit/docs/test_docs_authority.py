@@ -16,7 +16,7 @@ from tests.support import pages
 DOCS = Path(__file__).parents[3] / "docs"
 COMMANDS = sorted(
     {
-        line.removeprefix("$ ").partition(" < ")[0]
+        line.removeprefix("$ ").partition(" < ")[0].partition(" > ")[0]
         for page in ("authority.md", "rotation.md")
         for line in (DOCS / page).read_text().splitlines()
         if line.startswith("$ extauthz authority")
