@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from extauthz.authn.settings import TrustDomainName  # noqa: TC001 - pydantic reads it at run time
 from extauthz.errors import OutboundError
 from extauthz.outbound import origin
-from extauthz.sds.names import NAMES, SCHEME
+from extauthz.sds.names import NAMES, OWN_TRUST, SCHEME
 from extauthz.settings import Duration, Settings
 from extauthz.transport.settings import Address, unix_path
 
@@ -52,7 +52,7 @@ class JoinToken(_Evidence):
     token_file: Path | None = None
     """File with the token, read at each attestation."""
     token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    """Environment variable with the token; it is removed from the agent's environment once read."""
+    """Environment variable with the token. The process list shows it to its own user and root: prefer a file."""
     stdin: bool = False
     """The token is the first line of standard input."""
 
@@ -137,7 +137,7 @@ class AgentSettings(Settings):
     poll: Duration = Field(default="30s", ge=1, le=50)  # type: ignore[assignment]  # the same
     """How long the authority is asked to hold a poll for trust open."""
     aliases: dict[Annotated[str, Field(min_length=1, max_length=256)], str] = Field(default_factory=dict)
-    """Further SDS names → a name that is served: `default`, `ROOTCA`, `ALL`, `spiffe://…`."""
+    """Further SDS names → a name that is served: `default`, `ROOTCA`, `ALL`, `spiffe://…`. `ROOTCA: ALL` federates."""
     http: Address | None = None
     """Where /healthz, /readyz and /metrics are served; nowhere unless configured."""
 
@@ -146,7 +146,7 @@ class AgentSettings(Settings):
         if not unix_path(self.socket):
             raise ValueError("socket is unix:///path: its file mode is the credential")
         for alias, name in self.aliases.items():
-            if alias in NAMES or alias.startswith(SCHEME):
+            if alias in NAMES - {OWN_TRUST} or alias.startswith(SCHEME):
                 raise ValueError(f"aliases: {alias} has its own meaning")
             if name not in NAMES and not name.startswith(SCHEME):
                 raise ValueError(f"aliases: {name} is not a name that is served")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from extauthz.sds.wire import MAX_NAME, StreamRefused, too_much
+from extauthz.sds.wire import MAX_NAME, too_much
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,6 +122,3 @@ class Session:
             self._unknown.add(name)
             log.warning("Envoy %s asks for a secret that does not exist: %r", self.node, name[:128])
         return found
-
-
-__all__ = ["MAX_NAMES", "Session", "StreamRefused", "Variant"]

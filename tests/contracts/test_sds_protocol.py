@@ -109,6 +109,17 @@ async def test_the_names(tmp_path):
     assert {one.name: one.trust_bundle.inline_bytes for one in config.trust_domains} == given.trust
 
 
+async def test_rootca_may_stand_for_all_trust_domains(tmp_path):
+    """How Istio's proxies, which ask for ROOTCA alone, take part in a federation."""
+    given = material(Domain().identity(federated=[Domain("partner.example")]))
+    async with server(tmp_path, aliases={"ROOTCA": "ALL"}) as (sds, channel):
+        sds.publish(given)
+        stream = Stream(channel)
+        await stream.ask("ROOTCA")
+        found = secrets(await stream.answer())["ROOTCA"].validation_context.custom_validator_config
+    assert len(tls.SpiffeCertValidatorConfig.parse(found.typed_config.value).trust_domains) == 2
+
+
 async def test_answered_at_once_then_only_on_change(tmp_path):
     domain = Domain()
     async with server(tmp_path) as (sds, channel):

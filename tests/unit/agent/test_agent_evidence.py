@@ -137,7 +137,7 @@ def test_good_settings():
         {"attestation": {"kind": "oidc", "token_file": "t", "bearer_env": "X"}},
         {"attestation": {"kind": "instance"}},
         {"attestation": {"kind": "magic"}},
-        {"aliases": {"ROOTCA": "ALL"}},
+        {"aliases": {"default": "ALL"}},
         {"aliases": {"spiffe://x": "ALL"}},
         {"aliases": {"mine": "nothing"}},
         {"renew_at": 0.95},
