@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+from spiffe._proto import workload_pb2
 
 from extauthz.clock import SystemClock
 from extauthz.workload_api import messages
 from extauthz.workload_api.client import WorkloadApiClient
-from extauthz.workload_api.identity import IdentityError
+from extauthz.workload_api.identity import IdentityError, to_der
 from extauthz.workload_api.server import WorkloadApi
 from tests.support.identities import Domain, Tokens, served, until
 
@@ -120,3 +121,31 @@ async def test_bundles_are_pushed_only_when_they_change(tmp_path):
         assert set(second.bundles) == {"spiffe://bank.example", "spiffe://partner.example"}
         api.publish(None)
         assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_server_of_others(tmp_path):
+    """Messages written by the `spiffe` package's own definitions, in SPIRE's way: several SVIDs, hints, federation."""
+    domain, partner, address = Domain(), Domain("partner.example"), f"unix://{tmp_path}/w.sock"
+    first, second = domain.identity("/first"), domain.identity("/second")
+
+    async def fetch(_message, context):
+        assert ("workload.spiffe.io", "true") in [tuple(one) for one in context.invocation_metadata()]
+        made = workload_pb2.X509SVIDResponse(
+            federated_bundles={"spiffe://partner.example": to_der(partner.bundle().authorities)}
+        )
+        for identity in (first, second):
+            made.svids.add(
+                spiffe_id=identity.svid.spiffe_id,
+                x509_svid=identity.svid.chain_der(),
+                x509_svid_key=identity.svid.key_der(),
+                bundle=to_der(domain.bundle().authorities),
+                hint="internal",
+            )
+        yield made.SerializeToString()
+        await asyncio.Event().wait()
+
+    method = {f"/{messages.SERVICE}/FetchX509SVID": grpc.unary_stream_rpc_method_handler(fetch)}
+    async with served(method, address), watching(address) as (_, seen):
+        await until(lambda: seen)
+    assert seen[0].svid.serial == first.svid.serial
+    assert seen[0].trust == {one.name: one.bundle().authorities for one in (domain, partner)}
