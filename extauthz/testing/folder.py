@@ -8,7 +8,8 @@ What the copy changes, and nothing else:
 
     1  server         where it listens; TLS of the tests or none; a deadline that a slow machine keeps
     2  issuers        keys of the tests in place of the issuer's own, ES256
-    3  workload       authorities of the tests in place of the trust bundles that the file names
+    3  workload       authorities of the tests in place of the trust bundles that the file names, and an identity of
+                      theirs in place of the server's own (a token service is not replaced: `exchange` answers 503)
     4  revocation     an empty file in place of the file, feed or Redis that it names
     5  outbound       no credentials and trust of production: bearer tokens, the private authority
     6  policy         the files are copied
@@ -226,6 +227,20 @@ def _workload(made: Folder, settings: dict[str, Any], config: Config, clock: Clo
         if trust.trust_bundle is not None:
             settings["workload"]["trust_domains"][domain]["trust_bundle"] = f"{domain}.trust.pem"
             _write(made.server, f"{domain}.trust.pem", authority.trust_bundle)
+    if config.identity is None:
+        return
+    own = [name for route in config.routes if route.caller == "self" for name in route.workloads if "*" not in name]
+    spiffe_id = own[0] if own else f"spiffe://{next(iter(config.workload.trust_domains), _TRANSPORT)}/extauthz"
+    authority = made.authority(spiffe_id.removeprefix("spiffe://").partition("/")[0], clock)
+    svid = authority.svid(spiffe_id, lifetime=authority.ends - clock.now())
+    contents = {
+        "certificate": svid.certificate,
+        "private_key": svid.private_key,
+        "trust_bundle": authority.trust_bundle,
+    }
+    settings["identity"] = {name: f"identity.{name}.pem" for name in contents}
+    for name, content in contents.items():
+        _write(made.server, f"identity.{name}.pem", content)
 
 
 def _outside(made: Folder, settings: dict[str, Any]) -> None:

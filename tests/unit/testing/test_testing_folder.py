@@ -8,7 +8,8 @@ import pytest
 import yaml
 from cryptography import x509
 
-from extauthz.clock import ManualClock
+from extauthz.check.own_identity import ServerIdentity
+from extauthz.clock import ManualClock, SystemClock
 from extauthz.config import load
 from extauthz.errors import ConfigError, ExtauthzError
 from extauthz.testing import Folder, prepare
@@ -83,6 +84,18 @@ def test_a_trust_bundle_that_the_file_leaves_to_envoy_is_left_to_envoy(sample):
     folder = _prepare(sample)
     assert load(folder.settings).workload.trust_domains["bank.example"].trust_bundle is None
     assert folder.credentials().peer("spiffe://bank.example/env/prod/ns/a/sa/b").id.endswith("/sa/b")
+
+
+async def test_the_server_s_own_identity_is_one_of_the_tests(sample):
+    workload = {"trust_domains": {"bank.example": {"trust_bundle": "identity"}}}
+    _edit(sample, workload=workload, identity={"socket": "unix:///run/agent.sock"})
+    config = load(_prepare(sample).settings)
+    own = ServerIdentity(config.identity, SystemClock())
+    await own.start()
+    assert own.ready
+    assert own.leaf.uri == "spiffe://bank.example/extauthz"
+    assert config.workload.trust_domains["bank.example"].trust_bundle.name == "bank.example.trust.pem"
+    await own.close()
 
 
 def test_the_server_may_read_all_of_its_part_and_write_records_alone(sample):
