@@ -33,7 +33,8 @@ up: native ## Start the demo platform and leave it running until `make down` or 
 down: ## Stop what `make up` started in another terminal
 	@$(BIN)/extauthz demo --down
 
-test: native ## Run every test
+test: native ## Run every test (installs Redis and npm's oidc-provider where it can)
+	@$(BIN)/python -m tests.support.install
 	@$(BIN)/python -m pytest $(ARGS)
 
 compose-test: native ## Bring up docker-compose.yml and prove it: scenarios, isolation, faults (needs a Docker engine)

@@ -11,6 +11,7 @@ import pytest
 from extauthz.errors import MissingPart
 from extauthz.policy.native import find_library, find_tool
 from tests.support import oidc_provider
+from tests.support.redis import find_redis
 
 
 def _missing(part: str, remedy: str) -> NoReturn:
@@ -31,6 +32,14 @@ def require_embedded() -> Path:
     """The path of OPA's C library."""
     try:
         return find_library()
+    except MissingPart as missing:
+        _missing(missing.part, missing.remedy)
+
+
+def require_redis() -> str:
+    """The path of the `redis-server` program."""
+    try:
+        return find_redis()
     except MissingPart as missing:
         _missing(missing.part, missing.remedy)
 
