@@ -39,6 +39,7 @@ class AgentServer:
         self._health = state
         self._address = address
         self._mode = mode
+        self._ours = False
         own = {
             health.CHECK: grpc.unary_unary_rpc_method_handler(self._check),
             health.WATCH: grpc.unary_stream_rpc_method_handler(self._watch),
@@ -68,11 +69,13 @@ class AgentServer:
             raise ExtauthzError(f"cannot listen on {self._address}: {error}") from None
         finally:
             os.umask(before)
+        self._ours = True
         await self._server.start()
 
     async def stop(self, grace: float) -> None:
         await self._server.stop(grace)
-        Path(unix_path(self._address)).unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
+        if self._ours:  # a path that we did not get is somebody else's
+            Path(unix_path(self._address)).unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
 
     async def _check(self, message: bytes, context: Any) -> bytes:
         answer = self._health.check(message)

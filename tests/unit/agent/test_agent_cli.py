@@ -37,6 +37,7 @@ def test_what_cannot_start(tmp_path, text, code, words):
     assert found.returncode == code
     assert words in found.stderr
     assert "Traceback" not in found.stderr
+    assert (tmp_path / "token").read_text() == "t", "nothing of others is touched"
 
 
 def test_it_serves_without_an_authority_and_ends_politely(tmp_path):

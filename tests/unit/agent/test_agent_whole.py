@@ -106,6 +106,7 @@ async def test_a_second_agent_does_not_take_the_socket(agent, authority, tmp_pat
     other = Agent(agent._settings, SystemClock())
     with pytest.raises(ExtauthzError, match="another agent listens"):
         await other.start()
+    await other.stop()
     assert Path(tmp_path / "agent.sock").exists()
 
 
@@ -114,6 +115,7 @@ async def test_a_file_that_is_no_socket_is_not_removed(authority, tmp_path):
     agent = Agent(scripted_authority.settings(authority, tmp_path), SystemClock())
     with pytest.raises(ExtauthzError, match="no socket"):
         await agent.start()
+    await agent.stop()
     assert (tmp_path / "agent.sock").read_text() == "precious"
 
 
