@@ -171,7 +171,7 @@ class Authority:
     async def _policy(self) -> OpenedPolicy:
         """Opened only where something can be exchanged: an authority that just certifies needs no policy engine."""
         if not self._exchanges:
-            return OpenedPolicy(AbsentEngine(), {}, None, None)
+            return OpenedPolicy(AbsentEngine(), None, None)
         opened = await open_policy(
             self._policy_settings,
             entrypoint=self._settings.sts.policy,

@@ -19,18 +19,15 @@ from extauthz.policy.bundle_keeper import BundleKeeper
 from extauthz.policy.bundle_sources import FileSource, HttpSource
 from extauthz.policy.embedded import EmbeddedEngine, LoadedPolicy
 from extauthz.policy.native import find_library
-from extauthz.policy.projection import canonical, projector
 from extauthz.policy.ready import Preparation, Proof, ReadyPolicy
 from extauthz.policy.sidecar import SidecarEngine
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
 
     from extauthz.clock import Clock
     from extauthz.policy.bundle_settings import BundleSettings
     from extauthz.policy.engine import Engine
-    from extauthz.policy.projection import Analysis, Projector
     from extauthz.policy.settings import PolicySettings
 
 
@@ -69,15 +66,11 @@ def keeper_of(
 
 @dataclass(frozen=True, slots=True)
 class OpenedPolicy:
-    """An engine of one's own, and what makes the input that it is asked with."""
+    """An engine of one's own, with all that it rests on."""
 
     engine: Engine
-    projectors: Mapping[str, Projector]
     ready: ReadyPolicy | None
     keeper: BundleKeeper | None
-
-    def project(self, entrypoint: str) -> Projector:
-        return self.projectors.get(entrypoint, canonical)
 
     async def close(self) -> None:
         await self.engine.close()
@@ -98,9 +91,9 @@ async def open_policy(
     if not supervised:
         foreign = SidecarEngine(settings.sidecar.address, settings=settings.sidecar, clock=clock)
         foreign.start()
-        return OpenedPolicy(foreign, {}, None, None)
+        return OpenedPolicy(foreign, None, None)
     if settings.path is None and settings.bundle is None:
-        return OpenedPolicy(AbsentEngine(), {}, None, None)
+        return OpenedPolicy(AbsentEngine(), None, None)
     preparation = Preparation(run_dir, clock, sidecar=settings.engine == "sidecar", entrypoints=[entrypoint])
     keeper = None
     try:
@@ -137,7 +130,7 @@ async def _opened(
     ready: ReadyPolicy, keeper: BundleKeeper | None, settings: PolicySettings, entrypoint: str, clock: Clock
 ) -> OpenedPolicy:
     try:
-        project = projector(_analysis(ready, entrypoint))
+        _require_defined(ready, entrypoint)
         engine: Engine
         if ready.opa is None:
             loaded = await asyncio.to_thread(LoadedPolicy, find_library(), ready.policy)
@@ -145,18 +138,17 @@ async def _opened(
         else:
             revision = ready.policy.revision
             engine = SidecarEngine(ready.address, settings=settings.sidecar, clock=clock, revision=revision)
-        return OpenedPolicy(engine, {entrypoint: project}, ready, keeper)
+        return OpenedPolicy(engine, ready, keeper)
     except BaseException:
         if ready.opa is not None:
             await ready.opa.stop()
         raise
 
 
-def _analysis(ready: ReadyPolicy, entrypoint: str) -> Analysis:
+def _require_defined(ready: ReadyPolicy, entrypoint: str) -> None:
     """Raises ConfigError: an entrypoint that is not there would refuse every question."""
-    analysis = ready.report.analyses[entrypoint]
-    if analysis.defined:
-        return analysis
+    if ready.report.analyses[entrypoint].defined:
+        return
     known = ", ".join(ready.report.declared) or "none is declared as an entrypoint"
     message = f"the policy has no rule at {entrypoint}"
     raise ConfigError((ConfigProblem(str(ready.policy.root), 0, "", message, f"use one of: {known}"),))
