@@ -110,6 +110,7 @@ class CertificateAuthority:
         self._anchors = ForeignAnchors(ca, trust_domain)
         self._unpublished: tuple[str, dict[str, str]] | None = None
         self._looking = asyncio.Lock()
+        self._closing = False
         self._tasks = Tasks()
         self.signer: TokenSigner = _ActiveSigner(self._rotation, clock)
 
@@ -121,6 +122,7 @@ class CertificateAuthority:
         self._tasks.start(self._follow(await self._store.last(LOG)), "ca-rotation")
 
     async def close(self) -> None:
+        self._closing = True
         await self._tasks.close()
 
     async def x509(self, csr: str, spec: Spec) -> Issued | Deny:
@@ -222,7 +224,7 @@ class CertificateAuthority:
 
     async def _follow(self, seen: int) -> None:
         """Tick when another replica has changed something, and every `tick_every` seconds anyway."""
-        while True:
+        while not self._closing:  # before Python 3.12, `wait_for` in a store's client may swallow a cancellation
             try:
                 await self._store.wait(LOG, seen, self._tick_every)
                 seen = await self._store.last(LOG)

@@ -37,6 +37,8 @@ TABLE: Final = "ca-state"
 LOG: Final = "ca-changes"
 _LOG_KEPT: Final = 3600.0
 _ATTEMPTS: Final = 16
+_SEAL: Final = 4096
+"""Bytes that a provider's seal may add to a state."""
 _KEY_GONE: Final = frozenset({"retired", "removed", "distrusted"})
 MAX_AGE: Final = 60.0
 """Seconds after which a state that could not be confirmed with the store no longer signs; below `phases.MARGIN`."""
@@ -292,7 +294,7 @@ class Rotation:
                 raise CaFault("the key state has vanished from the store")  # 1
             return None, State(sequence=int(self._clock.now()))  # a store that was lost does not count from 1 again
         if raw != self._raw:
-            if len(raw) > 2 * MAX_STATE:
+            if len(raw) > MAX_STATE + _SEAL:
                 raise CaFault("the key state in the store is too large")
             state = load(await asyncio.to_thread(self._keys.unseal, raw, self._purpose))  # 2
             if self._view is not None and state.sequence < self._view.state.sequence:

@@ -188,6 +188,12 @@ async def test_the_signer_follows_rotation(ca: CertificateAuthority, clock: Manu
     assert [key["kid"] for key in ca.signer.jwks()["keys"]] == [rotated.next]
 
 
+async def test_one_key_can_be_distrusted(ca: CertificateAuthority) -> None:
+    kid = ca.state().jwt[0].kid
+    assert (await ca.distrust("jwt", kid)).revoked == (kid,)
+    assert kid not in str(ca.signer.jwks())
+
+
 async def test_an_rsa_authority_signs_too(clock: ManualClock) -> None:
     ca = authority(clock=clock, ca={"algorithm": "RS256"}, signing={"algorithm": "RS256"})
     await ca.start()

@@ -15,6 +15,7 @@ from extauthz.ca.fault import CaFault
 from extauthz.ca.rotation import LOG, TABLE, Change, Rotation
 from extauthz.ca.settings import CaSettings, SigningSettings
 from extauthz.ca.state import MAX_STATE, Phase, Slot, State, dump, load
+from extauthz.ca.view import Opener
 from extauthz.clock import ManualClock
 from extauthz.keys.protector import KeyProtector
 from extauthz.keys.provider import EncryptedKeys, KeyProvider, MemoryKeys
@@ -404,6 +405,20 @@ def test_a_state_is_read_as_it_was_written() -> None:
 def test_a_document_that_is_not_ours_is_a_fault(document: bytes) -> None:
     with pytest.raises(CaFault):
         load(document)
+
+
+async def test_a_state_that_cannot_be_used_is_a_fault(bench: Bench) -> None:
+    state = bench.rotation.view.state
+    opener = Opener(MemoryKeys(), DOMAIN, 300)
+    with pytest.raises(CaFault, match="no active slot"):
+        opener.view(state.model_copy(update={"jwt": ()}))
+    broken = state.jwt[0].model_copy(update={"kept": "!"})
+    with pytest.raises(CaFault, match="not base64"):
+        opener.holds("jwt", broken)
+
+
+def test_a_set_without_a_key_is_due_for_one() -> None:
+    assert phases.due((), phases.Schedule(1, 1, 1, 1), 0)
 
 
 def test_a_state_fits_into_a_store() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,3 +164,16 @@ def test_foreign_anchors_with_other_kinds_of_keys_are_published() -> None:
     key = ec.generate_private_key(ec.SECP384R1())
     other = profile.authority(JwsKey(key), DOMAIN, now=NOW, lifetime=60)
     assert trust.write(trust.Bundle((other,), ()))["keys"][0]["crv"] == "P-384"
+
+
+def test_an_anchor_whose_key_nobody_can_name_is_refused() -> None:
+    key = ed448.Ed448PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "odd")])
+    start = dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
+    odd = (
+        x509.CertificateBuilder(name, name, key.public_key(), 7, start, start + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, None)
+    )
+    with pytest.raises(CaFault, match="cannot be published"):
+        trust.anchors(profile.pem(odd).encode())
