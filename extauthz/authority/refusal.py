@@ -50,6 +50,16 @@ CODES: Final = {
 }
 """Code → message, remedy, HTTP status."""
 
+REMEDIES: Final = {
+    "transport.certificate_missing": "Call over mTLS with your SVID; without one, attest.",
+    "transport.certificate_expired": "Attest again.",
+    "transport.certificate_untrusted": "Fetch the trust bundle and attest again.",
+    "workload.trust_domain": "Ask the authority of your own trust domain.",
+    "workload.unregistered": "Choose another path in the entry's spiffe_id.",
+    "workload.revoked": "Ask the authority's operator.",
+}
+"""What helps here, where it is not what helps a caller of Envoy with the same code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -75,5 +85,6 @@ def refusal_of(found: Deny | Refused) -> Refusal:
     """What another package refused, as an answer."""
     if isinstance(found, Deny):
         known = CHECK_CODES[found.code]
-        return Refusal(found.code, known.message, known.remedy, int(found.status), found.reasons[0].detail)
+        remedy = REMEDIES.get(found.code, known.remedy)
+        return Refusal(found.code, known.message, remedy, int(found.status), found.reasons[0].detail)
     return Refusal(found.code, found.message, found.remedy, int(found.status), found.detail)

@@ -14,12 +14,13 @@ from extauthz.authority.metrics import FAMILIES
 from extauthz.authority.operator import Named, _things
 from extauthz.authority.peers import Anchors, Peers
 from extauthz.authority.polls import Polls
-from extauthz.authority.refusal import CODES, refusal, refusal_of
+from extauthz.authority.refusal import CODES, REMEDIES, refusal, refusal_of
 from extauthz.authority.revocations import RevocationBook
 from extauthz.authority.settings import AuthoritySettings, ListenerSettings
 from extauthz.ca.certificate_authority import CertificateAuthority
 from extauthz.ca.settings import CaSettings, SigningSettings
 from extauthz.clock import ManualClock, SystemClock
+from extauthz.codes import CODES as CHECK_CODES
 from extauthz.config import load_text
 from extauthz.errors import ConfigError
 from extauthz.keys.provider import MemoryKeys
@@ -200,7 +201,9 @@ def test_refusals_of_all_sources_have_one_shape() -> None:
         found = refusal(code, "detail")
         assert found.body() == {"error": code, "message": found.message, "remedy": found.remedy}
         assert 400 <= found.status < 600
+    assert set(REMEDIES) <= set(CHECK_CODES)
     found = refusal_of(deny("workload.revoked", "who"))
+    assert found.remedy == "Ask the authority's operator."
     assert (found.code, found.status, found.detail) == ("workload.revoked", 403, "who")
 
 
