@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import shutil
 import signal
@@ -42,6 +43,7 @@ class RedisServer:
             *("--dir", str(self.directory), *kept, *options),
         ]
         self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)
 
     @property
     def url(self) -> str:
@@ -84,5 +86,6 @@ class RedisServer:
             os.kill(self._process.pid, number)
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
