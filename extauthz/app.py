@@ -25,6 +25,7 @@ from extauthz.authn import files as watched_files
 from extauthz.authn.api_key import HEADER as API_KEY
 from extauthz.authn.api_key import ApiKeys
 from extauthz.authn.bearer import BearerVerifier
+from extauthz.authn.extract import TXN_TOKEN
 from extauthz.authn.keys import KeyStore
 from extauthz.authn.revocation import Revocations
 from extauthz.authn.revocation_feed import OutboundFeed
@@ -486,7 +487,8 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
     if settings.attributes:
         plan = build_plan(settings.attributes, sources, verified=verified, variables=VARIABLE.findall(template))
     # Where a token is exchanged, what takes its place overwrites it; nothing else may leave it standing.
-    kept = settings.forward_token and settings.exchange is None
+    in_txn = settings.token is not None and settings.token.header == TXN_TOKEN
+    kept = settings.forward_token and settings.exchange is None and not in_txn
     remove = settings.policy_headers if kept else (*settings.policy_headers, "authorization")
     if config.api_keys.file is not None:  # on every route: a key that was sent to the wrong one is still a key
         remove = (*remove, API_KEY)

@@ -39,6 +39,8 @@ class AccessSettings(Settings):
             raise ValueError("nobody could use this: give it a `token` rule, or `local: true` with a Unix socket")
         if self.token is not None and not self.token.scopes:
             raise ValueError("token.scopes is empty: every token of the issuer would do; ask for a scope of its own")
+        if self.token is not None and self.token.header != "authorization":
+            raise ValueError("the HTTP API takes its tokens in the Authorization header: leave `header` out")
         if self.token is not None and self.token.binding != "if_present":
             raise ValueError("the HTTP listener sees no client certificate: `binding` can only be `if_present` here")
         return self

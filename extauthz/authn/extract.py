@@ -1,4 +1,5 @@
-"""Where a credential sits in a request: exactly one `Authorization: Bearer <token>` (RFC 6750 section 2.1)."""
+"""Where a credential sits in a request: exactly one `Authorization: Bearer <token>` (RFC 6750 section 2.1), or exactly
+one `Txn-Token: <token>` (transaction tokens, an IETF draft), whichever the route's rule names."""
 
 from __future__ import annotations
 
@@ -9,9 +10,12 @@ from extauthz.authn.jose import MAX_TOKEN
 from extauthz.model import Deny, deny
 
 if TYPE_CHECKING:
+    from extauthz.authn.settings import TokenRule
     from extauthz.model import Request
 
 AUTHORIZATION: Final = "authorization"
+TXN_TOKEN: Final = "txn-token"  # noqa: S105 - the name of a header
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/=-]+)")
 _PREFIX: Final = len("Bearer ")
 _PRINTABLE: Final = re.compile(r"[ -~]*")
@@ -27,6 +31,23 @@ def bearer(request: Request) -> str | Deny | None:
         return deny("request.header_duplicated", AUTHORIZATION)
     value = request.headers.get(AUTHORIZATION)
     return None if value is None else of_value(value)
+
+
+def carried(request: Request, rule: TokenRule) -> str | Deny | None:
+    """The token in the header that the rule names, a refusal, or None when that header is not there."""
+    return bearer(request) if rule.header == AUTHORIZATION else transaction(request)
+
+
+def transaction(request: Request) -> str | Deny | None:
+    """The transaction token, a refusal, or None when there is no Txn-Token header."""
+    if TXN_TOKEN in request.duplicated_headers:
+        return deny("request.header_duplicated", TXN_TOKEN)
+    value = request.headers.get(TXN_TOKEN)
+    if value is None:
+        return None
+    if len(value) > MAX_TOKEN:
+        return deny("token.too_large")
+    return value if _PLAIN.fullmatch(value) else deny("token.malformed", "not one token in Txn-Token")
 
 
 def of_value(value: str) -> str | Deny:

@@ -295,6 +295,8 @@ class TokenRule(Settings):
     """Names of the issuers that are accepted here. Empty refuses every token."""
     audiences: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     """The token must be for at least one of these."""
+    header: Literal["authorization", "txn-token"] = "authorization"
+    """Where the token comes: `Authorization: Bearer`, or `Txn-Token` (name its type in `types`: `txntoken+jwt`)."""
     types: tuple[TokenType, ...] = ()
     """Accepted `typ` values in place of the issuer's own. Empty keeps the issuer's."""
     purposes: tuple[str, ...] = ()

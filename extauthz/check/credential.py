@@ -2,7 +2,7 @@
 
 | `credential` | what came | who judges it |
 | --- | --- | --- |
-| `jwt` | `Authorization: Bearer …`, a JWT or, where the rule lets it, an opaque token | `authn.bearer` |
+| `jwt` | `Authorization: Bearer …` or `Txn-Token: …`, a JWT or, where the rule lets it, opaque | `authn.bearer` |
 | `api_key` | `x-api-key` | `authn.api_key` |
 | `workload` | the peer's certificate, verified in step 3 | nobody again |
 | `none` | nothing is asked for | |
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from extauthz.authn.extract import bearer
+from extauthz.authn.extract import carried
 from extauthz.authn.workload import subject_of
 from extauthz.model import Deny, deny
 
@@ -57,7 +57,7 @@ class CredentialStage:
     async def _token(
         self, request: Request, rule: TokenRule, workload: Workload | None, deadline: float, trail: Trail
     ) -> Subject | Deny:
-        token = bearer(request)
+        token = carried(request, rule)
         if token is None:
             return deny("token.missing")
         if isinstance(token, Deny):

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.authn import binding, jose
+from extauthz.authn.extract import AUTHORIZATION, TXN_TOKEN
 from extauthz.model import Deny, deny
 from extauthz.telemetry.trail import ExchangeFacts
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from extauthz.model import Subject
     from extauthz.sts.answers import Issued
 
-TXN_TOKEN: Final = "txn-token"  # noqa: S105 - the name of a header
 _PURPOSES: Final = ("purpose", "purp")
 
 
@@ -66,7 +66,7 @@ def read(
     if expires_at <= now:  # 1
         return _unusable("a token that has ended")
     plain = wanted.kind == "access_token"
-    header = ("authorization", f"Bearer {token}") if plain else (TXN_TOKEN, token)
+    header = (AUTHORIZATION, f"Bearer {token}") if plain else (TXN_TOKEN, token)
     digest = hashlib.sha256(token.encode()).hexdigest()
     granted = Granted(header, wanted.audience, own.svid.spiffe_id, expires_at, digest, subject.id, wanted.purpose)
     if token.count(".") != 2:  # noqa: PLR2004 - a JWT has three parts; what is opaque we cannot read

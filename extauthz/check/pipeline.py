@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.attributes.source import AttributeQuestion
 from extauthz.authn import step_up
-from extauthz.authn.extract import bearer
+from extauthz.authn.extract import TXN_TOKEN, bearer
 from extauthz.check import respond, wire
 from extauthz.check.exchange import narrowed
 from extauthz.check.identity import upstream_headers
@@ -272,7 +272,7 @@ class Pipeline:
             )
             if decision.obligations.metadata:
                 metadata["policy"] = decision.obligations.metadata
-            credential = facts.granted.header if facts.granted is not None else None
+            credential = _credential(route.settings, request, facts.granted)
             return respond.allow(request, headers, metadata, remove=route.remove, credential=credential)
         refused = decision if isinstance(decision, Deny) else _UNDECIDED
         metadata["layer"] = refused.layer.value
@@ -282,6 +282,14 @@ class Pipeline:
             detail = route.settings.detail
             stronger = step_up.parameters(route.settings.token) if refused.code == step_up.CODE else ""
         return respond.deny(refused, trail.decision_id, request, metadata, detail, stronger)
+
+
+def _credential(settings: RouteSettings, request: Request, granted: Granted | None) -> tuple[str, str] | None:
+    """The credential's header that goes upstream where we set it; a transaction token is ours, so it is set again."""
+    if granted is not None:
+        return granted.header
+    verified = settings.token is not None and settings.token.header == TXN_TOKEN
+    return (TXN_TOKEN, request.headers[TXN_TOKEN]) if verified and settings.forward_token else None
 
 
 def _metadata(facts: Facts, trail: Trail) -> dict[str, Any]:

@@ -131,6 +131,8 @@ class RouteSettings(Settings):
             raise ValueError("`binding: received` is for what our own service received: it needs `caller: self`")
         if self.exchange is not None and self.credential != "jwt":
             raise ValueError("`exchange` needs a token to exchange: `credential: jwt`")
+        if self.exchange is not None and self.token is not None and self.token.header != "authorization":
+            raise ValueError("`exchange` takes the token of the Authorization header, not a transaction token")
         if self.exchange is not None and not self.forward_token:
             raise ValueError("`exchange` never forwards the token that came: `forward_token` has nothing to say")
         variables = set(VARIABLE.findall(self.match.path)) if self.match else set()

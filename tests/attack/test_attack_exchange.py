@@ -40,6 +40,7 @@ WAYS = {
     "plain": {},
     "exchanged": {"exchange": {"audience": "ledger", "audiences": ["archive"], "purposes": ["reporting"]}},
     "transaction": {"exchange": {"audience": "ledger", "kind": "transaction_token"}},
+    "in-transaction": {"token": {**TOKEN, "header": "txn-token", "types": ["txntoken+jwt"]}},
     "egress": {
         "caller": "self",
         "workloads": [US],
@@ -148,6 +149,23 @@ async def test_a_transaction_token_from_outside_is_removed_everywhere(hop: Hop, 
     answer = await hop.ask("plain", headers={name: "smuggled"})
     assert answer.status == 200
     assert name in answer.removed
+
+
+async def test_a_transaction_token_is_taken_from_its_own_header_only(hop: Hop) -> None:
+    claims = hop.bank.issuer.claims(aud=AUDIENCE, roles=["wire-operator"], region="eu", req_wl=GATEWAY)
+    token = hop.bank.issuer.sign(hop.bank.issuer.header(typ="txntoken+jwt"), claims)
+    answer = await hop.ask("in-transaction", "unverified", headers={TXN: token})
+    assert answer.status == 200
+    assert carried(answer) == {TXN: token}  # what came unverified in Authorization does not go on
+    for way, headers, code in (
+        ("in-transaction", {}, "token.missing"),
+        ("in-transaction", {TXN: f"{token},{token}"}, "token.malformed"),
+        ("in-transaction", {TXN: f"Bearer {token}"}, "token.malformed"),
+        ("in-transaction", {TXN: token + "a" * 8192}, "token.too_large"),
+        ("in-transaction", {TXN: hop.bank.token()}, "token.type"),
+        ("plain", {TXN: token}, "token.type"),
+    ):
+        assert_refused(await hop.ask(way, token, headers=headers), 401, code)
 
 
 @pytest.mark.parametrize(
