@@ -42,7 +42,8 @@ RECEIVES: Final = {EDGE.name: (EDGE.audience, ADMINISTRATION), MODEL.name: (MODE
 """Zone → the audiences of its workload, where they are not just the zone's own."""
 
 
-def authority_settings(layout: Layout) -> Tree:
+def authority_settings(layout: Layout, *, pods: bool = False) -> Tree:
+    """`pods`: the zones' agents are attested as pods of the lab's cluster, not by join tokens."""
     return {
         "version": 1,
         "environment": "demo",
@@ -58,20 +59,20 @@ def authority_settings(layout: Layout) -> Tree:
             "ca": {
                 "publish_for": "1s",
                 "acknowledge_within": "10s",
-                "fallback_anchors": str(layout.root / "lab.pem"),
+                "fallback_anchors": str(layout.public / "lab.pem"),
             },
             # Longer than the servers' refresh of the keys.
             "signing": {"publish_for": "4s", "longest_token": "10m"},
-            "attestation": {"attestors": [{"kind": "join_token"}, _cluster(layout)]},
-            "entries": list(entries()),
+            "attestation": {"attestors": [*([] if pods else [{"kind": "join_token"}]), _cluster(layout, pods=pods)]},
+            "entries": entries(pods=pods),
             "sts": _token_service(layout),
             "audit": str(layout.authority_root / "audit.jsonl"),
         },
     }
 
 
-def entries() -> list[Tree]:
-    """Registration: the zones' workloads, and those that come and go."""
+def entries(*, pods: bool = False) -> list[Tree]:
+    """Registration: the zones' workloads, and those that come and go. A zone's pod is in the namespace of its name."""
     zones = [
         {
             **_entry(zone.name, zone.id, zone.environment),
@@ -79,22 +80,23 @@ def entries() -> list[Tree]:
             "exchange_to": list(REACHES.get(zone.name, ())),
             # Clients of the edge know it by its host name.
             "dns_names": [zone.host] if zone is EDGE else [],
+            **(_pod(zone.name, zone.service) if pods else {}),
         }
         for zone in ZONES
     ]
     batch = {
         **_entry("retrainer", RETRAINER, "prod"),
-        "attestors": ["cluster"],
-        "selectors": ["k8s:ns:training", "k8s:sa:retrainer"],
+        **_pod("training", "retrainer"),
         "svid_ttl": "10m",
         "tenant": "acme",
     }
+    if pods:
+        return [*zones, batch]
     canary = {
         **_entry("fraud-scorer-pod", MODEL.id, "prod"),
         "audiences": list(RECEIVES[MODEL.name]),
         "exchange_to": list(REACHES[MODEL.name]),
-        "attestors": ["cluster"],
-        "selectors": ["k8s:ns:model", "k8s:sa:fraud-scorer"],
+        **_pod(MODEL.name, MODEL.service),
     }
     return [*zones, batch, canary, _entry("staging-scorer", spiffe_id("model", "fraud-scorer", "staging"), "staging")]
 
@@ -109,16 +111,20 @@ def _entry(name: str, identity: str, environment: str) -> Tree:
     }
 
 
-def _cluster(layout: Layout) -> Tree:
+def _pod(namespace: str, account: str) -> Tree:
+    return {"attestors": ["cluster"], "selectors": [f"k8s:ns:{namespace}", f"k8s:sa:{account}"]}
+
+
+def _cluster(layout: Layout, *, pods: bool) -> Tree:
     return {
         "kind": "kubernetes",
         "name": "cluster",
         "cluster": CLUSTER,
         "issuer": CLUSTER_ISSUER,
-        "jwks": {"file": str(layout.root / "cluster.jwks.json")},
+        "jwks": {"file": str(layout.public / "cluster.jwks.json")},
         "algorithms": ["ES256"],
         "audiences": [CLUSTER_AUDIENCE],
-        "namespaces": ["model", "training"],
+        "namespaces": [*([zone.name for zone in ZONES] if pods else [MODEL.name]), "training"],
     }
 
 
@@ -134,7 +140,7 @@ def _token_service(layout: Layout) -> Tree:
                 "name": LAB,
                 "issuer": LAB_ISSUER,
                 "algorithms": ["ES256"],
-                "jwks": {"file": str(layout.root / "lab.jwks.json")},
+                "jwks": {"file": str(layout.public / "lab.jwks.json")},
                 "claims": claims,
                 "max_lifetime": "10m",
                 "delegates": True,

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """One cluster with its key in memory."""
+    """One cluster. `private_key` (PEM) is that of one that goes on; without it a new one is made, in memory."""
 
-    def __init__(self, clock: Clock, issuer: str = CLUSTER_ISSUER) -> None:
-        self._mint = Mint(issuer, new_key(), clock, key_id="cluster-1")
+    def __init__(self, clock: Clock, issuer: str = CLUSTER_ISSUER, private_key: bytes | None = None) -> None:
+        self._mint = Mint(issuer, private_key or new_key(), clock, key_id="cluster-1")
+
+    @property
+    def private_key(self) -> bytes:
+        """PKCS#8 PEM."""
+        return self._mint.private_key
 
     def jwks(self) -> dict[str, Any]:
         return self._mint.jwks()

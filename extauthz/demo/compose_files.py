@@ -2,258 +2,205 @@
 
     python -m extauthz.demo.compose_files folders | prepare | scale
 
-It stands in for the production authority: it signs what the platform needs, once, before anything else starts.
-`folders` is for the build of the image, `scale` tells each Envoy of a second authorization server. The last two stay
-afterwards and do nothing, so that whoever waits for every container to be well need not know that these had ended.
-
-A zone's folder has one volume for each party, so that none sees what is another's:
-
-| below `/platform/<zone>/` | who mounts it | what is in it |
-| --- | --- | --- |
-| `envoy` | the zone's Envoy | its configuration, SVID and trust bundle |
-| `extauthz` | the zone's authorization servers | their configuration, trust bundles |
-| `service` | the zone's service | its settings, its secret at the token issuer |
-| `run` | Envoy, authorization servers, OPAs | the sockets between them |
-| `sockets` | Envoy and service | the sockets between them |
+`prepare` stands in for whoever provisions a platform, and for its cluster: it writes every configuration before
+anything else starts, and keeps a fresh service-account token beside each agent, as a kubelet does. It gives an identity
+to nobody: that is what `extauthz authority` is for. `folders` is for the build of the image, `scale` tells each Envoy
+of a second authorization server. The last two stay afterwards, so that whoever waits for every container finds them
+well. `compose_layout` says where everything is.
 """
 
 from __future__ import annotations
 
+import secrets
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from extauthz.clock import Clock, SystemClock
-from extauthz.demo import config_files
+from extauthz.demo import authority_files, config_files
+from extauthz.demo.cluster import Cluster
+from extauthz.demo.compose_envoy import envoy_settings, scale, suffix, write_endpoints
+from extauthz.demo.compose_layout import AUTHORITY, CATALOGUE, PORT, ContainerLayout, folders, plan, token_of
 from extauthz.demo.dev_ca import DevCa
-from extauthz.demo.files import render, shared, write_private
-from extauthz.demo.layout import Layout, ZoneLayout
-from extauthz.demo.zones import STORAGE, TRUST_DOMAIN, ZONES, Zone
+from extauthz.demo.files import shared, write_private
+from extauthz.demo.tokens import Mint
+from extauthz.demo.zones import EDGE, STORAGE, TRUST_DOMAIN, ZONES, Zone
 from extauthz.policy import loader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-ROOT: Final = Path("/platform")
+    from extauthz.demo.layout import Layout
+
 POLICIES: Final = Path("/policies")
 """Where the policies of the source tree are mounted; else those of the package."""
-PORT: Final = 8443
-"""Where each Envoy, the issuer and the catalogue listen, each in its own container."""
 READY: Final = Path("/tmp/ready")  # noqa: S108 - of a container of its own
 """What the health check looks for."""
-ADMIN_PORT: Final = 9901
-"""Envoy's admin interface, on the loopback of its container alone."""
-ISSUER: Final = f"issuer.{TRUST_DOMAIN}"
-CATALOGUE: Final = f"catalogue.{TRUST_DOMAIN}"
+HEALTH: Final = "127.0.0.1:9190"
+"""Where an agent says that it is well, in its container alone."""
+OPERATOR: Final = "unix:///tmp/authority.sock"
+"""The operator's verbs, in the authority's container alone."""
 LIFETIME: Final = 20 * 3600.0
-"""Seconds that the SVIDs of one `docker compose up` live. The authority of production renews them every hour."""
+"""Seconds that the catalogue's certificate lives; the workloads' are renewed by their agents."""
+FRESH: Final = 5.0
+"""Seconds between two projections of the agents' tokens: one serves once, and an agent may start at any time."""
 _SPARE: Final = 6 * 3600.0
-"""Seconds that they must still live for `prepare` to keep what is there."""
-_TYPE: Final = "type.googleapis.com/envoy."
-_FOLDERS: Final = ("envoy/secrets", "extauthz", "service", "run", "sockets")
-_COMMON: Final = ("authority", "issuer", "catalogue", "policy")
+"""Seconds that the lab's certificate authority must still live for `prepare` to keep what is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerZone(ZoneLayout):
-    """A zone's paths, the same in every container that has them."""
-
-    @property
-    def secrets(self) -> Path:
-        return self.root / "envoy" / "secrets"
-
-    @property
-    def access_log(self) -> Path:
-        return Path("/dev/stdout")
-
-    @property
-    def endpoints(self) -> Path:
-        """Where Envoy reads which authorization servers the zone has."""
-        return self.root / "envoy" / "extauthz.yaml"
-
-    def socket(self, name: str) -> Path:
-        folder = "sockets" if name in {"service", "egress"} else "run"
-        return self.root / folder / f"{name}.sock"
+# ------------------------------------------------------------------ the lab: kept for a test that comes to be it
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerLayout(Layout):
-    @property
-    def issuer(self) -> str:
-        return f"https://{ISSUER}:{self.issuer_port}"
-
-    @property
-    def catalogue(self) -> str:
-        return f"https://{CATALOGUE}:{self.catalogue_port}"
+def keep_lab(folder: Path, made: config_files.Credentials, cluster: Cluster) -> None:
+    write_private(folder / "ca.key", made.ca.private_key)
+    write_private(folder / "issuer.key", made.mint.private_key)
+    write_private(folder / "cluster.key", cluster.private_key)
+    write_private(folder / "api-key", made.api_key.encode())
+    write_private(folder / "ca.pem", made.ca.trust_bundle)  # last: it says that all is there
 
 
-def plan(root: Path = ROOT) -> ContainerLayout:
-    zones: dict[str, ZoneLayout] = {zone.name: ContainerZone(zone, root / zone.name, PORT) for zone in ZONES}
-    return ContainerLayout(root, zones, PORT, PORT)
+def read_lab(folder: Path, clock: Clock) -> tuple[config_files.Credentials, Cluster]:
+    """Raises OSError when there is none."""
+    ca = DevCa(TRUST_DOMAIN, clock, kept=((folder / "ca.pem").read_bytes(), (folder / "ca.key").read_bytes()))
+    mint = Mint(config_files.LAB_ISSUER, (folder / "issuer.key").read_bytes(), clock)
+    made = config_files.Credentials(ca, mint, (folder / "api-key").read_text())
+    for zone in ZONES:
+        made.svids[zone.name] = ca.svid(zone.id, lifetime=LIFETIME)
+    return made, Cluster(clock, private_key=(folder / "cluster.key").read_bytes())
 
 
-def folders(layout: Layout) -> None:
-    """Make the folders, for nobody but their owner."""
-    names = [f"{zone}/{folder}" for zone in layout.zones for folder in _FOLDERS]
-    for name in (*names, *_COMMON):
-        (layout.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+def project(layout: ContainerLayout, cluster: Cluster) -> None:
+    """A new service-account token for each agent: its pod is in the namespace of the zone's name."""
+    for zone in ZONES:
+        write_private(token_of(layout, zone), cluster.project(zone.name, zone.service).encode())
 
 
-def prepare(layout: Layout, clock: Clock | None = None) -> bool:
-    """Write everything; what is there and still lives is kept, but for the policy. Whether anything was signed."""
+# ------------------------------------------------------------------ what is written
+
+
+def prepare(layout: ContainerLayout, clock: Clock | None = None) -> Cluster:
+    """Write everything; what is there and still lives is kept, but for the policy. The cluster that projects tokens."""
     clock = clock or SystemClock()
     folders(layout)
     bundle = loader.load(POLICIES if POLICIES.is_dir() else shared("policies")).bundle()
     write_private(layout.root / "policy" / "policy.tar.gz", bundle)
-    kept = layout.root / "authority"
-    if (kept / "ca.pem").exists():
-        ca = DevCa(TRUST_DOMAIN, clock, kept=((kept / "ca.pem").read_bytes(), (kept / "ca.key").read_bytes()))
-        if ca.ends - clock.now() > _SPARE:
-            return False
-    ca = DevCa(TRUST_DOMAIN, clock)
-    made = config_files.issue(layout, clock, ca, LIFETIME)
+    if (layout.lab / "ca.pem").exists():
+        made, cluster = read_lab(layout.lab, clock)
+        if made.ca.ends - clock.now() > _SPARE:
+            project(layout, cluster)
+            return cluster
+    made, cluster = config_files.issue(clock, LIFETIME), Cluster(clock)
+    config_files.write_public(layout, made)
+    config_files.write_json(layout.public / "cluster.jwks.json", cluster.jwks())
+    _write_authority(layout)
     for zone in ZONES:
         _write_zone(layout, zone, made)
-    _write_server(layout, "issuer", ISSUER, made, config_files.issuer_settings(layout, made))
-    write_private(layout.root / "issuer" / "issuer.key", made.mint.private_key)
-    _write_server(layout, "catalogue", CATALOGUE, made, {})
-    write_private(kept / "ca.key", ca.private_key)
-    write_private(kept / "ca.pem", ca.trust_bundle)  # last: it says that all is there
-    return True
+    _write_catalogue(layout, made)
+    project(layout, cluster)
+    keep_lab(layout.lab, made, cluster)
+    return cluster
 
 
-def scale(layout: Layout, replicas: int = 2) -> None:
-    """Each zone's Envoy shares its questions among this many authorization servers from now on."""
-    for place in layout.zones.values():
-        _write_endpoints(place, replicas)
+def _write_authority(layout: ContainerLayout) -> None:
+    passphrase = layout.root / "authority-key" / "passphrase"
+    if not passphrase.exists():  # the database of an earlier start is sealed with it
+        write_private(passphrase, secrets.token_urlsafe(32).encode())
+    config_files.write_yaml(layout.authority_root / "extauthz.yaml", authority_settings(layout))
 
 
-def _write_zone(layout: Layout, zone: Zone, made: config_files.Credentials) -> None:
+def _write_zone(layout: ContainerLayout, zone: Zone, made: config_files.Credentials) -> None:
     place = layout.zone(zone)
-    config_files.write_secrets(place, made)
     config_files.write_yaml(place.root / "envoy" / "envoy.yaml", envoy_settings(layout, place))
-    _write_endpoints(place, 1)
-    authority = place.root / "extauthz" / "ca.pem"
-    write_private(authority, made.ca.trust_bundle)
+    write_endpoints(place, 1)
+    config_files.write_yaml(place.root / "agent" / "extauthz.yaml", agent_settings(layout, zone))
     for number in (1, 2):
         settings = extauthz_settings(layout, zone, number)
-        config_files.write_yaml(place.root / "extauthz" / f"extauthz{_suffix(number)}.yaml", settings)
+        config_files.write_yaml(place.root / "extauthz" / f"extauthz{suffix(number)}.yaml", settings)
+    if zone is EDGE:
+        config_files.write_yaml(place.root / "extauthz" / "api-keys.yaml", config_files.api_keys(made))
     if zone in config_files.SERVICES:
-        settings = config_files.service_settings(layout, zone, made)
-        settings["issuer_ca"] = str(place.root / "service" / "ca.pem")
+        settings = config_files.service_settings(layout, zone)
         if zone is STORAGE:
             settings["database"] = "/tmp/features.sqlite"  # noqa: S108 - of a container of its own
         config_files.write_json(place.root / "service" / "service.json", settings)
-        write_private(place.root / "service" / "ca.pem", made.ca.trust_bundle)
 
 
-def _suffix(number: int) -> str:
-    return "" if number == 1 else f"-{number}"
-
-
-def envoy_settings(layout: Layout, place: ZoneLayout) -> dict[str, Any]:
-    """The zone's shipped configuration, with three differences: it listens for other containers; its admin interface
-    is on the container's loopback, where the health check asks; its authorization servers are named in a file."""
-    zone = place.zone
-    values = config_files.envoy_values(layout, place) | {"LISTEN_ADDRESS": "0.0.0.0"}  # noqa: S104 - in a container
-    if zone.next:
-        values["NEXT_ADDRESS"] = layout.zones[zone.next].zone.host
-    tree: dict[str, Any] = yaml.safe_load(render((shared("envoy") / f"{zone.kind}.yaml").read_text(), values))
-    tree["node"]["id"] = zone.name
-    tree["admin"]["address"] = {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN_PORT}}
-    cluster = next(one for one in tree["static_resources"]["clusters"] if one["name"] == "extauthz")
-    del cluster["load_assignment"]
-    cluster["type"] = "EDS"
-    source = {
-        "path": str(place.root / "envoy" / "extauthz.yaml"),
-        "watched_directory": {"path": str(place.root / "envoy")},
+def authority_settings(layout: ContainerLayout) -> dict[str, Any]:
+    """The authority's extauthz.yaml as `extauthz demo` has it, for other containers; every agent is a pod."""
+    settings = authority_files.authority_settings(layout, pods=True)
+    root = layout.root
+    settings["store"]["path"] = str(root / "authority-store" / "store.sqlite")
+    settings["policy"] = _sidecar(root / "authority-run" / "opa.sock")
+    settings["authority"] |= {
+        "listen": f"0.0.0.0:{PORT}",
+        "admin": OPERATOR,
+        "dns_names": [AUTHORITY, "localhost"],
+        "publish": str(layout.trust),
+        "keys": {"kind": "encrypted", "passphrase_file": str(root / "authority-key" / "passphrase")},
+        "audit": "stdout",
     }
-    # When one of two servers is away, every question to it is asked again: Envoy's own bound is 3 at a time.
-    cluster["circuit_breakers"] = {"thresholds": [{"max_retries": 1024}]}
-    cluster["eds_cluster_config"] = {"eds_config": {"path_config_source": source}}
-    for question in _ext_authz(tree):
-        question["grpc_service"]["retry_policy"] = {
-            # A Check changes nothing, so it may be asked again, of the other server where there is one.
-            "retry_on": "connect-failure,refused-stream,reset,unavailable",
-            "num_retries": 2,
-            # Envoy takes max_interval for the longest time of one try, too: that of the whole question.
-            "retry_back_off": {"base_interval": "0.005s", "max_interval": "1s"},
-            "retry_host_predicate": [
-                {
-                    "name": "envoy.retry_host_predicates.previous_hosts",
-                    "typed_config": {"@type": f"{_TYPE}extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
-                }
-            ],
-            "host_selection_retry_max_attempts": 3,
-        }
-    return tree
+    settings["authority"]["sts"]["development"]["from_anywhere"] = True
+    return settings
 
 
-def _ext_authz(node: Any) -> list[dict[str, Any]]:
-    """Every ext_authz filter's settings."""
-    if isinstance(node, list):
-        return [found for item in node for found in _ext_authz(item)]
-    if not isinstance(node, dict):
-        return []
-    if str(node.get("@type", "")).endswith("ext_authz.v3.ExtAuthz"):
-        return [node]
-    return _ext_authz(list(node.values()))
-
-
-def _write_endpoints(place: ZoneLayout, replicas: int) -> None:
-    """The file is replaced by a rename, which Envoy sees."""
-    sockets = [str(place.socket(f"check{_suffix(number)}")) for number in range(1, replicas + 1)]
-    assignment = {
-        "@type": f"{_TYPE}config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": "extauthz",
-        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}} for path in sockets]}],
-    }
-    config_files.write_yaml(place.root / "envoy" / "extauthz.yaml", {"resources": [assignment]})
+def agent_settings(layout: ContainerLayout, zone: Zone) -> dict[str, Any]:
+    settings = config_files.agent_settings(layout, zone)
+    token = str(token_of(layout, zone))
+    settings["agent"]["attestation"] = {"kind": "kubernetes", "attestor": "cluster", "token_file": token}
+    settings["agent"]["http"] = HEALTH
+    return settings
 
 
 def extauthz_settings(layout: Layout, zone: Zone, number: int = 1) -> dict[str, Any]:
     """The zone's extauthz.yaml as `extauthz demo` has it, with an OPA of its own beside it, and metrics for others."""
     place, settings = layout.zone(zone), config_files.extauthz_settings(layout, zone)
-    authority = str(place.root / "extauthz" / "ca.pem")
     settings["server"] |= {
-        "listen": f"unix://{place.socket('check' + _suffix(number))}",
+        "listen": f"unix://{place.socket('check' + suffix(number))}",
         "http": "0.0.0.0:9190",
         "drain": "5s",
     }
-    settings["workload"]["trust_domains"][TRUST_DOMAIN]["trust_bundle"] = authority
-    settings["outbound"] = {"trust_bundle": authority}
-    address = f"unix://{place.socket('opa' + _suffix(number))}"
-    settings["policy"] = {"engine": "sidecar", "sidecar": {"supervise": False, "address": address}}
+    settings["outbound"] = {"trust_bundle": str(layout.public / "lab.pem")}  # the catalogue's
+    settings["policy"] = _sidecar(place.socket("opa" + suffix(number)))
     settings["telemetry"]["records"]["output"] = "stdout"
+    if "api_keys" in settings:
+        settings["api_keys"]["file"] = str(place.root / "extauthz" / "api-keys.yaml")
     return settings
 
 
-def _write_server(
-    layout: Layout, name: str, host: str, made: config_files.Credentials, settings: dict[str, Any]
-) -> None:
-    """A service that is reached over https by name."""
-    folder = layout.root / name
-    made.ca.server(host, lifetime=LIFETIME).write(folder, "server")
+def _sidecar(socket: Path) -> dict[str, Any]:
+    return {"engine": "sidecar", "sidecar": {"supervise": False, "address": f"unix://{socket}"}}
+
+
+def _write_catalogue(layout: Layout, made: config_files.Credentials) -> None:
+    """It is reached over https by name, and is no workload of the trust domain."""
+    folder = layout.root / "catalogue"
+    made.ca.server(CATALOGUE, lifetime=LIFETIME).write(folder, "server")
     where = {"certificate": str(folder / "server.pem"), "private_key": str(folder / "server.key")}
-    listen = {"listen": f"0.0.0.0:{PORT}"}
-    if name == "issuer":
-        listen["key_file"] = str(folder / "issuer.key")
-    config_files.write_json(folder / f"{name}.json", {**settings, **listen, **where})
+    config_files.write_json(folder / "catalogue.json", {"listen": f"0.0.0.0:{PORT}", **where})
+
+
+# ------------------------------------------------------------------ the commands
 
 
 def main(arguments: Sequence[str]) -> None:
-    steps: dict[str, Callable[[Layout], object]] = {"folders": folders, "prepare": prepare, "scale": scale}
-    if len(arguments) != 1 or arguments[0] not in steps:
+    if len(arguments) != 1 or arguments[0] not in {"folders", "prepare", "scale"}:
         sys.exit(__doc__)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # taken by `sigwait`, not before
-    steps[arguments[0]](plan())
-    if arguments[0] != "folders":
-        READY.touch()
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    (step,) = arguments
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # taken by `sigtimedwait`, not before
+    layout, cluster = plan(), None
+    if step == "folders":
+        folders(layout)
+        return
+    if step == "scale":
+        scale(layout)
+    else:
+        cluster = prepare(layout)
+    READY.touch()
+    while signal.sigtimedwait(ends, FRESH) is None:
+        if cluster is not None:
+            project(layout, cluster)
 
 
 if __name__ == "__main__":

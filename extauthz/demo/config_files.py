@@ -74,10 +74,15 @@ def api_keys(made: Credentials) -> dict[str, Any]:
     return {"version": 1, "keys": [row]}
 
 
+def write_public(layout: Layout, made: Credentials) -> None:
+    """What the platform knows of the lab."""
+    write_private(layout.public / "lab.pem", made.ca.trust_bundle)
+    write_json(layout.public / "lab.jwks.json", made.mint.jwks())
+
+
 def write(layout: Layout, made: Credentials) -> None:
     """Everything, below `layout.root`."""
-    write_private(layout.root / "lab.pem", made.ca.trust_bundle)
-    write_json(layout.root / "lab.jwks.json", made.mint.jwks())
+    write_public(layout, made)
     write_json(layout.root / "catalogue.json", {"listen": f"{LOOPBACK}:{layout.catalogue_port}"})
     write_yaml(layout.zone(EDGE).root / "api-keys.yaml", api_keys(made))
     for place in layout.zones.values():
@@ -165,7 +170,7 @@ def extauthz_settings(layout: Layout, zone: Zone) -> dict[str, Any]:
                 "name": routes.LAB,
                 "issuer": LAB_ISSUER,
                 "algorithms": ["ES256"],
-                "jwks": {"file": str(layout.root / "lab.jwks.json")},
+                "jwks": {"file": str(layout.public / "lab.jwks.json")},
                 "claims": claims,
                 "leeway": "5s",
                 "max_lifetime": "10m",

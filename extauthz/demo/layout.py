@@ -76,6 +76,11 @@ class Layout:
         return self.root / "trust.pem"
 
     @property
+    def public(self) -> Path:
+        """The folder of the lab's public files: its trust bundle and keys that verify its tokens."""
+        return self.root
+
+    @property
     def log(self) -> Path:
         """The folder of the logs."""
         return self.root / "log"

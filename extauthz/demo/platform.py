@@ -165,7 +165,7 @@ class Platform:
         clock = SystemClock()
         self.credentials, self.cluster = config_files.issue(clock), Cluster(clock)
         config_files.write(self.layout, self.credentials)
-        config_files.write_json(self.layout.root / "cluster.jwks.json", self.cluster.jwks())
+        config_files.write_json(self.layout.public / "cluster.jwks.json", self.cluster.jwks())
         settings = authority_files.authority_settings(self.layout)
         config_files.write_yaml(self.layout.authority_root / "extauthz.yaml", settings)
         self.authority = Authority(self.layout.authority, self.layout.trust, SocketAdmin(self.layout.authority_admin))
