@@ -55,6 +55,7 @@ _NO_STORE: Final = {"cache-control": "no-store"}
 _RETRY: Final = {**_NO_STORE, "retry-after": "1"}
 _PUBLIC: Final = {"cache-control": "public, max-age=10"}
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")
+_NAME: Final = re.compile(r"[a-z0-9._-]{1,64}")
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -119,6 +120,8 @@ class Endpoints:
         asked = await members(request, attestor=str, evidence=str, csr=str)
         if isinstance(asked, Refusal):
             return refused(asked)
+        if not _NAME.fullmatch(asked["attestor"]):
+            return refused(refusal("authority.malformed", "attestor"))
         return _identity(await self._workloads.attest(asked["attestor"], asked["evidence"], asked["csr"]))
 
     async def _renew(self, request: Request, peer: Peer) -> Response:

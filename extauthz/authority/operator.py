@@ -18,7 +18,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -27,7 +27,7 @@ from extauthz.attestation.settings import JoinTokenSettings
 from extauthz.authority.refusal import Refusal, refusal
 from extauthz.ca.state import SETS
 from extauthz.ca.trust import read
-from extauthz.store.revocations import KINDS, MAX_REASON
+from extauthz.store.revocations import BadRevocation, Revocation
 
 if TYPE_CHECKING:
     from extauthz.attestation.entries import Entries
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from extauthz.ca.certificate_authority import CertificateAuthority
     from extauthz.ca.state import SetName
     from extauthz.clock import Clock
+    from extauthz.store.revocations import Kind
 
 WHAT: Final[dict[str, SetName]] = {"ca": "x509", "signing": "jwt"}
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -145,14 +146,17 @@ class Operator:
 
         A key of ours is distrusted at once, as by `rotate --compromised`.
         """
-        if kind not in KINDS or not value or len(reason) > MAX_REASON:
-            return refusal("authority.malformed", "kind, value or reason")
+        things = _things(value) if kind == "token" else [Named(kind, value)]
+        try:
+            for thing in things:
+                Revocation(cast("Kind", thing.kind), thing.value, 0.0, reason=reason)
+        except BadRevocation as error:
+            return refusal("authority.malformed", str(error))
         if kind == "key" and (name := self._set_of(value)) is not None:
             await self._audit.write("rotation.ordered", {**_ORDER, "what": name, "kid": value, "compromised": True})
             await self._ca.distrust(name, value)
         now = self._clock.now()
         kept = self._settings.revocations_kept if kind == "workload" else self._longest()
-        things = _things(value) if kind == "token" else [Named(kind, value)]
         written = [await self._revoke(thing, reason, now + kept) for thing in things]
         return {"revoked": written}
 
@@ -181,7 +185,7 @@ def _things(value: str) -> list[Named]:
     """
     if _DIGEST.fullmatch(value):
         return [Named("token", value)]
-    things = [Named("token", hashlib.sha256(value.encode()).hexdigest())]
+    things = [Named("token", hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest())]
     try:
         payload = value.split(".")[1]
         claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

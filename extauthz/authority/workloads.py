@@ -92,7 +92,7 @@ class Workloads:
         5. the certificate is made
         6. the record is written
         """
-        facts: dict[str, Any] = {"attestor": attestor[:64]}
+        facts: dict[str, Any] = {"attestor": attestor}
         key = requests.public_key(csr)
         if isinstance(key, Deny):  # 1
             return await self._refused_stranger(refusal_of(key), facts)

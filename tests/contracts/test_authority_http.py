@@ -235,6 +235,15 @@ async def test_the_operators_socket_is_the_operators(authority: RunningAuthority
         ({"entry": "agent"}, "authority.malformed"),
     ):
         assert (await authority.operator("POST", "/join-token", body)).json()["error"] == code
+    for kind, value, reason in (
+        ("everything", "x", ""),
+        ("subject", "", ""),
+        ("subject", "a" * 3000, ""),
+        ("subject", "x", "two\nlines"),
+        ("workload", "x", "r" * 300),
+    ):
+        order = {"kind": kind, "value": value, "reason": reason}
+        assert (await authority.operator("POST", "/revoke", order)).json()["error"] == "authority.malformed"
     wrong = {"what": "everything", "compromised": False}
     assert (await authority.operator("POST", "/rotate", wrong)).json()["error"] == "authority.malformed"
     async with authority.client() as http:
