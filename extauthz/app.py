@@ -50,16 +50,12 @@ from extauthz.errors import ExtauthzError
 from extauthz.generation import Generation
 from extauthz.outbound import Outbound
 from extauthz.policy import result
-from extauthz.policy.absent import AbsentEngine
-from extauthz.policy.agreed import AgreedEngine
 from extauthz.policy.cached import CachedEngine
-from extauthz.policy.embedded import EmbeddedEngine, LoadedPolicy
-from extauthz.policy.native import find_library
+from extauthz.policy.engines import Engines
 from extauthz.policy.projection import canonical, projector
 from extauthz.policy.rollout import Rollout
 from extauthz.policy.rollout_state import FILE as CHOICE_FILE
 from extauthz.policy.rollout_state import Choices
-from extauthz.policy.sidecar import SidecarEngine
 from extauthz.sts.client import ExchangeClient
 from extauthz.tasks import Tasks
 from extauthz.telemetry import logs
@@ -77,8 +73,7 @@ if TYPE_CHECKING:
     from extauthz.config import Config
     from extauthz.model import Decision
     from extauthz.policy.engine import Engine
-    from extauthz.policy.loader import PolicyFiles
-    from extauthz.policy.projection import Projector, Report
+    from extauthz.policy.projection import Projector
     from extauthz.policy.settings import PolicySettings
 
 log = logging.getLogger(__name__)
@@ -276,12 +271,13 @@ class Application:
             build_sources, config.attributes, outbound=outbound, clock=clock, tasks=tasks, waited=self._waited
         )
         routes = [(route, _route(route, config, generation, sources)) for route in config.routes]
-        engine = await self._engine(generation, config, revocations)
+        engines = Engines(config.policy, clock=clock, read=_reader(config.policy), epoch=lambda: revocations.epoch)
+        engine = await engines.live(generation.policy, generation.report, generation.opa)
         kept = config.api.decisions
         tickets = None if kept is None else Tickets(kept.keep, inputs=kept.inputs, mask=kept.mask)
         recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets)
         try:
-            rollout = await self._rollout(generation, config, revocations, engine, recorder)
+            rollout = await self._rollout(generation, config, engines, engine, recorder)
         except BaseException:
             await engine.close()
             raise
@@ -356,34 +352,16 @@ class Application:
             waited=partial(self._metrics.upstream, "sts"),
         )
 
-    async def _engine(self, generation: Generation, config: Config, revocations: Revocations) -> Engine:
-        settings = config.policy
-        engine: Engine
-        if settings.engine == "embedded" and generation.policy is not None:
-            engine = await self._embedded(generation.policy, settings)
-        elif generation.opa or settings.sidecar.address:
-            revision = generation.revision if generation.opa else None
-            engine = self._sidecar(generation.opa or settings.sidecar.address, settings, revision)
-            if not generation.opa and generation.policy is not None:
-                engine = AgreedEngine(engine, generation.revision)
-        else:
-            engine = AbsentEngine()
-        return self._cached(engine, generation.report, settings, revocations)
-
     async def _rollout(
-        self, generation: Generation, config: Config, revocations: Revocations, live: Engine, recorder: Recorder
+        self, generation: Generation, config: Config, engines: Engines, live: Engine, recorder: Recorder
     ) -> Rollout | None:
         """The candidate beside the live policy, with an engine, a cache and projections of its own."""
         candidate, settings = generation.candidate, config.policy
         if candidate is None or settings.candidate is None:
             return None
-        if settings.engine == "embedded":
-            engine = await self._embedded(candidate.policy, settings)
-        else:
-            engine = self._sidecar(candidate.opa, settings, candidate.policy.revision)
         rollout = Rollout(
             live=live,
-            candidate=self._cached(engine, candidate.report, settings, revocations),
+            candidate=await engines.candidate(candidate.policy, candidate.report, candidate.opa),
             settings=settings.candidate,
             projectors={name: projector(analysis) for name, analysis in candidate.report.analyses.items()},
             clock=self._clock,
@@ -394,32 +372,6 @@ class Application:
         )
         await rollout.load()
         return rollout
-
-    async def _embedded(self, policy: PolicyFiles, settings: PolicySettings) -> Engine:
-        loaded = await asyncio.to_thread(LoadedPolicy, find_library(), policy)
-        return EmbeddedEngine(loaded, settings=settings.embedded, clock=self._clock, read=_reader(settings))
-
-    def _sidecar(self, address: str, settings: PolicySettings, revision: str | None) -> Engine:
-        read = _reader(settings)
-        engine = SidecarEngine(address, settings=settings.sidecar, clock=self._clock, revision=revision, read=read)
-        engine.start()
-        return engine
-
-    def _cached(
-        self, engine: Engine, report: Report | None, settings: PolicySettings, revocations: Revocations
-    ) -> Engine:
-        if not settings.cache.enabled:
-            return engine
-        clock_ttl = settings.cache.clock_ttl
-        caps = {} if report is None else {name: a.ttl_cap(clock_ttl) for name, a in report.analyses.items()}
-        # Of an OPA of the operator's own we do not know whether its policy reads the time.
-        return CachedEngine(
-            engine,
-            settings=settings.cache,
-            clock=self._clock,
-            epoch=lambda: revocations.epoch,
-            cap=lambda entrypoint: caps.get(entrypoint, clock_ttl),
-        )
 
     def _api(
         self,
