@@ -126,6 +126,34 @@ def _edge(zone: Zone) -> list[Tree]:
             "policy": "extauthz/payments/decision",
         },
         {
+            # Money that is stopped: the token is verified here, and its issuer asked as well.
+            "name": "cancel-transfer",
+            "match": {"methods": ["POST"], "path": "/v1/transfers/{transfer}/cancel"},
+            "effects": ["money"],
+            "public": True,
+            "token": {
+                "issuers": [AUTHORITY],
+                "audiences": [zone.audience],
+                "purposes": ["payment"],
+                "scopes": ["transfers.write"],
+                "introspect": "always",
+            },
+            "action": "transfer.cancel",
+            "resource": {"type": "transfer", "id": "{transfer}"},
+            "attributes": [_USE_TRANSFER],
+            "policy": "extauthz/payments/decision",
+        },
+        {
+            # Roles alone decide: a count of transfers, which every operator may see of every tenant.
+            "name": "read-usage",
+            "match": {"methods": ["GET"], "path": "/v1/usage/{tenant}"},
+            "public": True,
+            "token": _token(zone),
+            "action": "usage.read",
+            "resource": {"type": "usage", "id": "{tenant}"},
+            "policy": "extauthz/operations/decision",
+        },
+        {
             "name": "read-rates",
             "match": {"methods": ["GET"], "path": "/v1/rates"},
             "public": True,

@@ -1,8 +1,8 @@
 # METADATA
 # title: Operations
 # description: |
-#   Rates that partners read with an API key (a service without purpose or tenant: roles alone decide), and limits that
-#   an administrator changes.
+#   Rates that partners read with an API key (a service without purpose or tenant) and counts of transfers: roles alone
+#   decide. Limits, which an administrator changes.
 package extauthz.operations
 
 import data.extauthz.abac.environment
@@ -15,14 +15,14 @@ import data.extauthz.workload.boundary
 default decision := {"allow": false, "ttl": 1}
 
 # METADATA
-# title: May rates be read, or a limit be changed?
+# title: May rates or counts be read, or a limit be changed?
 # entrypoint: true
 decision := verdict.decide(outcomes, {}, 10)
 
 default outcomes := [{"code": "role.action_unknown", "detail": "extauthz.operations"}]
 
 outcomes := [boundary.outcome, permission.outcome, resource.outcome, environment.outcome] if {
-	input.action.name == "rates.read"
+	input.action.name in {"rates.read", "usage.read"}
 }
 
 outcomes := baseline.platform if input.action.name == "limits.update"

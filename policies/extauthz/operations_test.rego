@@ -25,6 +25,17 @@ test_partner_changes_no_limit if {
 	codes(samples.bend(partner, "/action/name", "limits.update"))["role.permission_missing"]
 }
 
+test_roles_alone_decide_on_counts if {
+	counts := json.patch(samples.transfer, [
+		{"op": "add", "path": "/action/name", "value": "usage.read"},
+		{"op": "add", "path": "/resource", "value": {"type": "usage", "id": "acme"}},
+	])
+	operations.decision.allow with input as counts
+	operations.decision.allow with input as samples.bend(counts, "/resource/id", "globex")
+	operations.decision.allow with input as samples.bend(counts, "/subject/properties/purpose", "training")
+	codes(samples.bend(counts, "/subject/properties/roles", ["support-agent"])) == {"role.permission_missing"}
+}
+
 test_administrator_changes_a_limit if operations.decision.allow with input as administrator
 
 test_administrator_for_another_purpose if {

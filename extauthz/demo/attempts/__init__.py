@@ -9,6 +9,7 @@ from extauthz.demo.attempts import (
     attributes,
     engine,
     identities,
+    patterns,
     requests,
     roles,
     tokens,
@@ -28,5 +29,6 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     *roles.SCENARIOS,
     *attributes.SCENARIOS,
     *identities.SCENARIOS,
+    *patterns.SCENARIOS,
     *engine.SCENARIOS,  # parts are stopped here, so it comes last
 )

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 RATES: Final = {"EUR/USD": 1.0834, "EUR/GBP": 0.8421, "EUR/CHF": 0.9377}
 """Published once a day, for partners."""
 KINDS: Final = ("wire", "sepa", "card")
+_KEPT: Final = 10_000
+"""Transfers that are remembered, so that they can be counted and cancelled."""
 
 
 def app(settings: Mapping[str, Any]) -> Starlette:
     """`POST /v1/transfers`: `{tenant, region, amount, currency, transaction_type, counterparty}` → 201, the outcome;
-    `GET /v1/rates` → `{rates}`; `PUT /v1/limits/{kind}`: `{amount}` → the limit.
+    `POST /v1/transfers/{transfer}/cancel`: its tenant, region and class → it is cancelled; `GET /v1/usage/{tenant}` →
+    how many transfers it made; `GET /v1/rates` → `{rates}`; `PUT /v1/limits/{kind}`: `{amount}` → the limit.
     """
     orchestration = NextZone(settings)
+    made: dict[str, str] = {}  # id → tenant
 
     async def create(request: Request) -> JSONResponse:
         caller = http.caller(request)
@@ -44,17 +48,29 @@ def app(settings: Mapping[str, Any]) -> Starlette:
             "counterparty": http.text(wanted, "counterparty"),
         }
         outcome = await orchestration.call(request, "POST", "/v1/transfers", transfer)
+        made[str(transfer["id"])] = str(transfer["tenant"])
+        if len(made) > _KEPT:
+            del made[next(iter(made))]
         # What this service knows of its caller is shown, so that a spoofed header would be seen.
         seen = {"subject": caller.subject, "tenant": caller.tenant, "workload": caller.workload}
         hops = [{"service": "gateway", **http.credential(request)}, *outcome.get("hops", [])]
         return JSONResponse({**outcome, "hops": hops, "caller": seen, "decision_id": caller.decision_id}, 201)
 
+    async def cancel(request: Request) -> JSONResponse:
+        caller, number = http.caller(request), request.path_params["transfer"]
+        # The tenant that was judged is the one whose transfer is cancelled.
+        if made.get(number) != http.text(await http.json_object(request), "tenant"):
+            raise HTTPException(404, "no such transfer")
+        return _answer(request, caller, {"id": number, "status": "cancelled"})
+
+    def usage(request: Request) -> JSONResponse:
+        caller, tenant = http.caller(request), request.path_params["tenant"]
+        return _answer(request, caller, {"tenant": tenant, "transfers": list(made.values()).count(tenant)})
+
     limits: dict[str, float] = {}
 
     def rates(request: Request) -> JSONResponse:
-        caller = http.caller(request)
-        seen = {"subject": caller.subject, "api_key": "x-api-key" in request.headers}
-        return JSONResponse({"rates": RATES, "caller": seen, "decision_id": caller.decision_id})
+        return _answer(request, http.caller(request), {"rates": RATES})
 
     async def limit(request: Request) -> JSONResponse:
         caller, kind = http.caller(request), request.path_params["kind"]
@@ -62,8 +78,7 @@ def app(settings: Mapping[str, Any]) -> Starlette:
         if kind not in KINDS:
             raise HTTPException(404, "no such limit")
         limits[kind] = amount
-        seen = {"subject": caller.subject, "token": "authorization" in request.headers}
-        return JSONResponse({"kind": kind, "amount": amount, "caller": seen, "decision_id": caller.decision_id})
+        return _answer(request, caller, {"kind": kind, "amount": amount})
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -73,9 +88,18 @@ def app(settings: Mapping[str, Any]) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/transfers", create, methods=["POST"]),
+            Route("/v1/transfers/{transfer}/cancel", cancel, methods=["POST"]),
+            Route("/v1/usage/{tenant}", usage, methods=["GET"]),
             Route("/v1/rates", rates, methods=["GET"]),
             Route("/v1/limits/{kind}", limit, methods=["PUT"]),
         ],
         exception_handlers={HTTPException: http.refused, Refused: hand_on},
         lifespan=lifespan,
     )
+
+
+def _answer(request: Request, caller: http.Caller, body: Mapping[str, Any]) -> JSONResponse:
+    """`body`, and what this service saw of its caller: `caller.token`, `caller.api_key` say whether one came along."""
+    credentials = {"token": "authorization" in request.headers, "api_key": "x-api-key" in request.headers}
+    seen = {"subject": caller.subject, **credentials}
+    return JSONResponse({**body, "caller": seen, "decision_id": caller.decision_id})
