@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -148,6 +150,26 @@ async def test_without_the_store_nothing_is_issued_and_it_recovers(
             redis.resume()
         svid_of(await http.post("/v1/renew", json={"csr": csr(key)}), key)
         assert (await http.get("/readyz")).status_code == 200
+
+
+@pytest.mark.fault
+async def test_a_killed_authority_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Its admin socket is still there, and so is whatever it had promised."""
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    settings = {
+        "store": {"kind": "sqlite", "path": "store.db"},
+        "keys": {"kind": "encrypted", "passphrase_file": "passphrase"},
+    }
+    async with process(tmp_path, **settings) as authority:
+        svid = await authority.attest("agent")
+        assert authority.pid is not None
+        os.kill(authority.pid, signal.SIGKILL)
+    assert authority.admin.exists()
+    async with started(tmp_path / "extauthz.yaml") as authority:
+        assert (await authority.renew(svid)).spiffe_id == svid.spiffe_id
+        async with authority.client() as http:
+            assert (await http.get("/readyz")).status_code == 200
+    assert not authority.admin.exists()
 
 
 async def test_a_restart_changes_nobodys_identity(tmp_path: Path) -> None:
