@@ -42,29 +42,29 @@ class Engine:
         self.environment = dict(environment)
         self.helper = helper
 
-    async def run(self, *arguments: str, timeout: float = 120.0) -> Said:
-        """`docker ARGUMENTS`. Raises ExtauthzError only when it takes too long."""
+    async def run(self, *arguments: str, timeout: float = 120.0, stdin: bytes = b"") -> Said:
+        """`docker ARGUMENTS`, given `stdin` to read. Raises ExtauthzError only when it takes too long."""
         process = await asyncio.create_subprocess_exec(
             "docker",
             *arguments,
             cwd=ROOT,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         try:
             async with asyncio.timeout(timeout):
-                out, error = await process.communicate()
+                out, error = await process.communicate(stdin or None)
         except TimeoutError:
             process.kill()
             await process.wait()
             raise ExtauthzError(f"docker {shlex.join(arguments)} took more than {timeout:.0f} s") from None
         return Said(process.returncode or 0, out.decode(errors="replace"), error.decode(errors="replace"))
 
-    async def must(self, *arguments: str, timeout: float = 120.0) -> str:
+    async def must(self, *arguments: str, timeout: float = 120.0, stdin: bytes = b"") -> str:
         """Standard output of a command that must work. Raises ExtauthzError."""
-        said = await self.run(*arguments, timeout=timeout)
+        said = await self.run(*arguments, timeout=timeout, stdin=stdin)
         if not said.ok:
             tail = "\n".join((said.out + said.error).splitlines()[-30:])
             raise ExtauthzError(f"docker {shlex.join(arguments)} failed ({said.code})\n{tail}")

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from extauthz.demo.zones import EDGE, MODEL, ORCHESTRATION, RETRAINER, STORAGE, spiffe_id
+from extauthz.demo.zones import EDGE, MODEL, ORCHESTRATION, RETRAINER, STORAGE, ZONES, spiffe_id
 
 if TYPE_CHECKING:
     from extauthz.demo.lab import Answer, Lab
@@ -19,6 +19,8 @@ _CALLERS: Final = {
     "fraud-scorer": ("gateway", "orchestrator", "feature-store", "edge-envoy", "storage-extauthz"),
     "feature-store": ("gateway", "orchestrator", "fraud-scorer", "model-envoy"),
     "edge-extauthz": ("storage-envoy", "feature-store", "catalogue"),
+    "edge-agent": ("storage-agent", "model-envoy", "storage-extauthz", "catalogue"),
+    "model-extauthz": ("edge-agent", "storage-agent", "edge-extauthz", "storage-envoy"),
 }
 """A container → those of other zones that it must not reach."""
 _PORTS: Final = (80, 443, 8000, 8080, 8181, 8443, 9190, 9901)
@@ -77,7 +79,7 @@ async def run(platform: ComposePlatform, lab: Lab, table: Table) -> None:
     await _storage(lab, table)
     await _inside(platform, table)
     _hardened(table, containers)
-    _engines_alone(table, containers)
+    _alone(table, containers)
     await _no_way_out(platform, table, containers)
     await _keys_apart(platform, table)
 
@@ -115,13 +117,16 @@ async def _around(
 
 
 async def _control(platform: ComposePlatform, table: Table, containers: dict[str, Any]) -> None:
-    """The same question finds what is there to be found: the issuer, by name and by its address in the zone."""
+    """The same question finds what is there to be found: the authority, by name and by its address in the zone."""
     edge = next(
-        net for name, net in containers["issuer"]["NetworkSettings"]["Networks"].items() if name.endswith("_edge")
+        net for name, net in containers["authority"]["NetworkSettings"]["Networks"].items() if name.endswith("_edge")
     )
-    reached = await _python(platform, "gateway", _REACH, json.dumps([["issuer"], [edge["IPAddress"]], _PORTS]))
-    expected = f"issuer, {edge['IPAddress']}:8443"
-    table.add("around-control", "gateway asks the same of the issuer, which it may reach", expected, ", ".join(reached))
+    question = json.dumps([["authority"], [edge["IPAddress"]], _PORTS])
+    expected = f"authority, {edge['IPAddress']}:8443"
+    for caller in ("edge-agent", "edge-extauthz"):
+        reached = await _python(platform, caller, _REACH, question)
+        what = f"{caller} asks the same of the authority, which it may reach"
+        table.add(f"control-from-{caller}", what, expected, ", ".join(reached))
 
 
 async def _no_listeners(platform: ComposePlatform, table: Table) -> None:
@@ -159,7 +164,7 @@ def _short(answer: Answer) -> str:
 
 async def _inside(platform: ComposePlatform, table: Table) -> None:
     """What a program finds that runs in one of our containers."""
-    for service in ("edge-extauthz", "model-extauthz", "gateway", "feature-store", "issuer", "way-in"):
+    for service in ("edge-extauthz", "model-extauthz", "gateway", "feature-store", "edge-agent", "authority", "way-in"):
         found = await _python(platform, service, _STATUS)
         if isinstance(found, str):
             table.add(f"inside-{service}", "rights of process 1", "none", found)
@@ -192,10 +197,11 @@ def _hardened(table: Table, containers: dict[str, Any]) -> None:
     table.add("hardened", what, "all", ", ".join(bad) or "all")
 
 
-def _engines_alone(table: Table, containers: dict[str, Any]) -> None:
-    engines = {name: each for name, each in containers.items() if name.endswith("-opa") or name == "authority"}
-    reach = [name for name, each in engines.items() if each["HostConfig"]["NetworkMode"] != "none"]
-    table.add("engines-alone", "OPAs and the development CA have no network", "none", ", ".join(reach) or "none")
+def _alone(table: Table, containers: dict[str, Any]) -> None:
+    alone = {name for name in containers if name.endswith("-opa")} | {"prepare", *(one.service for one in ZONES)}
+    reach = sorted(name for name in alone if containers[name]["HostConfig"]["NetworkMode"] != "none")
+    what = f"{len(alone)} containers without a network: OPAs, services, prepare"
+    table.add("no-network", what, "none has one", ", ".join(reach) or "none has one")
 
 
 async def _no_way_out(platform: ComposePlatform, table: Table, containers: dict[str, Any]) -> None:
@@ -207,17 +213,42 @@ async def _no_way_out(platform: ComposePlatform, table: Table, containers: dict[
     outside = {network["Name"] for network in networks if not network["Internal"]}
     members = {name for name, each in containers.items() if outside & set(each["NetworkSettings"]["Networks"])}
     seen = ", ".join(sorted(members - {"way-in"}))
-    table.add("ways-out", "containers with a network that leads out", "edge-envoy, issuer", seen)
+    table.add("ways-out", "containers with a network that leads out", "authority, edge-envoy", seen)
+
+
+_FILES: Final = """
+import json, os, sys
+# The image has the folders, empty: what counts is whether anything is in them.
+print(json.dumps([folder for folder in sys.argv[1:] for _, _, found in os.walk(folder) if found]))
+"""
+_KEYS: Final = """
+import json, os
+found = set()
+for folder, _, names in os.walk("/platform"):
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                content = file.read()
+            if b"PRIVATE KEY" in content:
+                found.add(folder.removeprefix("/platform/"))
+print(json.dumps(sorted(found)))
+"""
 
 
 async def _keys_apart(platform: ComposePlatform, table: Table) -> None:
-    """A container sees its own zone's files, and of those only its own."""
+    """A container sees its own zone's files, and of those only its own. Keys are where they are used, in memory."""
+    edge, authority = "/platform/edge", "/platform/authority"
     for service, foreign in {
-        "gateway": ("/platform/edge/envoy", "/platform/edge/run", "/platform/orchestration", "/platform/authority"),
-        "edge-extauthz": ("/platform/edge/envoy", "/platform/edge/service", "/platform/model", "/platform/authority"),
-        "feature-store": ("/platform/storage/envoy", "/platform/storage/run", "/platform/model", "/platform/issuer"),
+        "gateway": (f"{edge}/envoy", f"{edge}/run", f"{edge}/identity", "/platform/orchestration", authority),
+        "edge-extauthz": (f"{edge}/envoy", f"{edge}/agent", f"{edge}/service", "/platform/model", authority),
+        "edge-agent": (f"{edge}/envoy", f"{edge}/extauthz", f"{edge}/run", "/platform/model", f"{authority}-key"),
+        "authority": (edge, "/platform/model", "/platform/storage", "/platform/catalogue", "/platform/lab"),
+        "feature-store": ("/platform/storage/envoy", "/platform/storage/identity", "/platform/model", authority),
     }.items():
-        # The image has the folders, empty: what counts is whether anything is in them.
-        code = "import json, os, sys; print(json.dumps([p for p in sys.argv[1:] for _, _, f in os.walk(p) if f]))"
-        seen = await _python(platform, service, code, *foreign)
-        table.add(f"keys-apart-{service}", "files of others that it sees", "none", ", ".join(seen) or "none")
+        seen = await _python(platform, service, _FILES, *foreign)
+        table.add(f"files-apart-{service}", "files of others that it sees", "none", ", ".join(seen) or "none")
+    # `prepare` has every volume: the catalogue is no workload, the lab is the attacker.
+    seen = await _python(platform, "prepare", _KEYS)
+    what = "volumes with a private key that can be read, of all there are"
+    table.add("keys-in-volumes", what, "catalogue, lab", ", ".join(seen))

@@ -13,20 +13,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from cryptography import x509
-
 from extauthz.clock import SystemClock
-from extauthz.demo import compose_files
+from extauthz.demo.admin import active_of
+from extauthz.demo.authority import Authority
+from extauthz.demo.compose_files import read_lab
 from extauthz.demo.config_files import SERVICES, Credentials
-from extauthz.demo.dev_ca import DevCa, Identity, thumbprint
 from extauthz.demo.layout import Layout, ZoneLayout
-from extauthz.demo.tokens import Mint
-from extauthz.demo.zones import EDGE, TRUST_DOMAIN, ZONES, Zone
+from extauthz.demo.zones import EDGE, ZONES, Zone
 from extauthz.errors import ExtauthzError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from extauthz.demo.cluster import Cluster
     from tests.compose.engine import Engine
 
 WAY_IN: Final = {9001: "orchestration", 9002: "model", 9003: "storage", 9004: "storage-staging"}
@@ -44,19 +43,55 @@ def _free_port() -> int:
     return port
 
 
+class ContainerAdmin:
+    """`extauthz authority …` in the authority's container: an `Admin`. Secrets go in by standard input."""
+
+    def __init__(self, platform: ComposePlatform) -> None:
+        self._platform = platform
+
+    async def ready(self) -> bool:
+        try:
+            await self._ask("status")
+        except ExtauthzError:
+            return False
+        return True
+
+    async def trust(self) -> str:
+        return await self._ask("trust")
+
+    async def join_token(self, entry: str) -> str:
+        return (await self._ask("join-token", entry)).strip()
+
+    async def revoke(self, kind: str, value: str) -> None:
+        await self._ask("revoke", kind, "-", stdin=value.encode())
+
+    async def rotate(self, what: str) -> None:
+        await self._ask("rotate", what)
+
+    async def active(self) -> dict[str, str]:
+        return active_of(json.loads(await self._ask("status")))
+
+    async def _ask(self, verb: str, *arguments: str, stdin: bytes = b"") -> str:
+        container = await self._platform.id_of("authority")
+        command = ("extauthz", "authority", verb, *arguments, "-c", "/platform/authority/extauthz.yaml")
+        return await self._platform.engine.must("exec", "-i", container, *command, stdin=stdin)
+
+
 class ComposePlatform:
-    """An async context manager. `layout` has this host's ports; `credentials` are those of the development authority."""
+    """An async context manager. `layout` has this host's ports; `credentials` and `cluster` are those of the lab."""
 
     def __init__(self, engine: Engine, say: Callable[[str], None]) -> None:
         self.engine = engine
         self.project = f"extauthz-test-{secrets.token_hex(3)}"
         self._say = say
-        self._ports = {name: _free_port() for name in ("EDGE_PORT", "ISSUER_PORT", "PROMETHEUS_PORT")}
+        self._ports = {name: _free_port() for name in ("EDGE_PORT", "AUTHORITY_PORT", "PROMETHEUS_PORT")}
         engine.environment |= {name: str(port) for name, port in self._ports.items()}
         self._root = Path(tempfile.mkdtemp(prefix="xa-compose-"))
         self._logs: list[asyncio.subprocess.Process] = []
         self.layout: Layout
         self.credentials: Credentials
+        self.cluster: Cluster
+        self.authority: Authority
 
     async def __aenter__(self) -> Self:
         try:
@@ -196,7 +231,7 @@ class ComposePlatform:
     async def restart(self, name: str) -> None:
         service = self.service(name)
         await self.docker("start", service)
-        await self.healthy(services=[service])
+        await self.well(service)
 
     async def kill_opa(self, zone: Zone) -> None:
         await self.docker("kill", f"{zone.name}-opa")
@@ -215,18 +250,12 @@ class ComposePlatform:
         said = await self.compose("--profile", "*", "logs", "--no-color", timeout=_READY)
         return [line for line in said.splitlines() if _TRACEBACK in line]
 
-    # what the development authority made
+    # what the lab has
 
     async def _look_in(self) -> None:
-        """Its keys, and the ports by which this host reaches the zones."""
-        await self.engine.must("cp", f"{await self.id_of('authority')}:/platform", str(self._root))
-        made = self._root / "platform"
-        bundle, key = (made / "authority" / "ca.pem").read_bytes(), (made / "authority" / "ca.key").read_bytes()
-        clock = SystemClock()
-        mint = Mint(compose_files.plan().issuer, (made / "issuer" / "issuer.key").read_bytes(), clock)
-        self.credentials = Credentials(DevCa(TRUST_DOMAIN, clock, kept=(bundle, key)), mint)
-        for zone in ZONES:
-            self.credentials.svids[zone.name] = _svid(made / zone.name / "envoy" / "secrets")
+        """The lab's keys, whom to trust, and the ports by which this host reaches the zones."""
+        await self.engine.must("cp", f"{await self.id_of('prepare')}:/platform/lab", str(self._root))
+        self.credentials, self.cluster = read_lab(self._root / "lab", SystemClock())
         ports = {EDGE.name: self._ports["EDGE_PORT"]}
         for inside, name in WAY_IN.items():
             said = await self.compose("port", "way-in", str(inside))
@@ -234,8 +263,9 @@ class ComposePlatform:
         zones = {zone.name: ZoneLayout(zone, self._root / zone.name, ports[zone.name]) for zone in ZONES}
         for place in zones.values():
             place.root.mkdir()
-        (self._root / "ca.pem").write_bytes(bundle)
-        self.layout = Layout(self._root, zones, self._ports["ISSUER_PORT"], 0)
+        self.layout = Layout(self._root, zones, self._ports["AUTHORITY_PORT"], 0)
+        self.authority = Authority(self.layout.authority, self.layout.trust, ContainerAdmin(self))
+        await self.authority.believe()
 
     async def _follow_logs(self) -> None:
         """The Envoys' access logs, as they are written, where the runner looks for them."""
@@ -254,8 +284,3 @@ class ComposePlatform:
     @property
     def prometheus(self) -> str:
         return f"http://127.0.0.1:{self._ports['PROMETHEUS_PORT']}"
-
-
-def _svid(folder: Path) -> Identity:
-    certificate, key = (folder / "svid.pem").read_bytes(), (folder / "svid.key").read_bytes()
-    return Identity(certificate, key, thumbprint(x509.load_pem_x509_certificate(certificate)))

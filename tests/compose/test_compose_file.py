@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from extauthz.demo import compose_files
+from extauthz.demo import compose_layout
 from extauthz.demo.zones import ZONES
 from tests.compose.observability import expressions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = FILE["services"]
-BY_THEMSELVES = {"authority", "scale"}
+BY_THEMSELVES = {"prepare", "scale"}
 ZONE_NAMES = sorted((zone.name for zone in ZONES), key=len, reverse=True)
 OF_ZONE = {zone.service: zone.name for zone in ZONES if zone.environment == "prod"}
 
@@ -25,6 +25,17 @@ OF_ZONE = {zone.service: zone.name for zone in ZONES if zone.environment == "pro
 def zone_of(service: str) -> str:
     """The zone that a service belongs to; empty for what serves several."""
     return OF_ZONE.get(service) or next((zone for zone in ZONE_NAMES if service.startswith(f"{zone}-")), "")
+
+
+WRITES = {
+    "authority": ("authority-store:/platform/authority-store", "trust:/platform/trust"),
+    **{f"{zone}-agent": (f"{zone}-identity:/platform/{zone}/identity",) for zone in ZONE_NAMES},
+}
+"""Volumes that a part writes, beside those of its sockets."""
+
+
+def _volumes(service: str) -> set[str]:
+    return {volume.partition(":")[0] for volume in SERVICES[service].get("volumes", ())}
 
 
 def networks(service: str) -> set[str]:
@@ -73,8 +84,8 @@ def test_profiles(service):
     assert (ROOT / ".env").read_text().splitlines()[-1] == "COMPOSE_PROFILES=core"
 
 
-def test_a_policy_engine_has_no_network(service):
-    if service.endswith(("-opa", "-opa-2")) or service in BY_THEMSELVES:
+def test_who_has_nobody_to_call_has_no_network(service):
+    if service.endswith(("-opa", "-opa-2")) or service in BY_THEMSELVES or service in OF_ZONE:
         assert SERVICES[service]["network_mode"] == "none"
         assert not networks(service)
 
@@ -96,7 +107,7 @@ def test_only_the_ways_in_lead_out():
     out = {name for name, settings in FILE["networks"].items() if not settings.get("internal")}
     assert out == {"public", "operators"}
     members = {service for service in SERVICES if networks(service) & out}
-    assert members == {"edge-envoy", "issuer", "prometheus"}
+    assert members == {"edge-envoy", "authority", "prometheus"}
 
 
 def test_each_party_sees_its_own_volume():
@@ -110,21 +121,35 @@ def test_each_party_sees_its_own_volume():
                     target == f"/platform/{source.replace(f'{zone_of(source)}-', f'{zone_of(source)}/', 1)}"
                     or not zone_of(source)
                 )
-            written = source.endswith(("-run", "-sockets"))
+            written = source.endswith(("-run", "-sockets")) or volume in WRITES.get(service, ())
             assert written or mode == ["ro"], (service, volume)
-            assert not source.endswith("-envoy") or service == source
+            assert not source.endswith(("-envoy", "-agent")) or service == source
             assert not source.endswith("-service") or OF_ZONE[service] == zone_of(source)
-            assert source != "authority"
+            assert source != "lab"
+            assert not source.startswith("authority") or service in {"authority", "authority-opa"}
 
 
-def test_the_authority_writes_every_volume():
-    mounted = {volume.partition(":")[0] for volume in SERVICES["authority"]["volumes"]}
-    assert mounted - {"./policies"} == FILE["volumes"].keys()
+def test_the_socket_of_an_agent_is_the_workloads_alone():
+    """Who may open it has the zone's identity: its Envoy and its authorization servers, not its OPA, not its service."""
+    for zone in ZONE_NAMES:
+        mounts = {service for service in SERVICES if f"{zone}-identity" in _volumes(service)} - BY_THEMSELVES
+        parts = ("envoy", "agent", "extauthz", "extauthz-2")
+        assert mounts == {f"{zone}-{part}" for part in parts}
+
+
+def test_the_keys_of_the_authority_are_its_own():
+    for volume in ("authority", "authority-key", "authority-store"):
+        assert {service for service in SERVICES if volume in _volumes(service)} == {"authority", "prepare"}
+    assert {service for service in SERVICES if "lab" in _volumes(service)} == {"prepare"}
+
+
+def test_every_volume_is_prepared():
+    assert _volumes("prepare") - {"./policies"} == FILE["volumes"].keys()
 
 
 def test_volumes_are_folders_of_the_image(tmp_path):
-    compose_files.folders(compose_files.plan(tmp_path))
-    for volume in SERVICES["authority"]["volumes"]:
+    compose_layout.folders(compose_layout.plan(tmp_path))
+    for volume in SERVICES["prepare"]["volumes"]:
         target = volume.split(":")[1]
         if target.startswith("/platform/"):
             assert (tmp_path / target.removeprefix("/platform/")).is_dir()

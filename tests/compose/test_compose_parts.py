@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import stat
@@ -9,13 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jwt
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from extauthz.attestation.attestor import Attested
+from extauthz.attestation.entries import Entries
+from extauthz.clock import SystemClock
 from extauthz.config import inspect
-from extauthz.demo import compose_files
+from extauthz.demo import compose_envoy, compose_files, compose_layout
 from extauthz.demo.dev_ca import DevCa
 from extauthz.demo.platform import envoy_path
 from extauthz.demo.zones import EDGE, MODEL, TRUST_DOMAIN, ZONES
@@ -31,8 +36,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def layout(tmp_path):
-    made = compose_files.plan(tmp_path)
-    assert compose_files.prepare(made) is True
+    made = compose_layout.plan(tmp_path)
+    compose_files.prepare(made)
     return made
 
 
@@ -51,18 +56,74 @@ class Later:
 
 def test_files_are_for_their_owner_alone(layout):
     files = [path for path in layout.root.rglob("*") if path.is_file()]
-    assert len(files) > 50
+    assert len(files) > 40
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
+def test_no_private_key_but_the_labs(layout):
+    """Workloads make theirs themselves; the catalogue is none."""
+    holders = {path for path in layout.root.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()}
+    assert {path.parent.relative_to(layout.root).as_posix() for path in holders} == {"catalogue", "lab"}
+
+
 def test_what_lives_is_kept_and_what_ends_is_made_anew(layout):
-    authority = layout.root / "authority" / "ca.pem"
-    before = authority.read_bytes()
-    assert compose_files.prepare(layout) is False
-    assert authority.read_bytes() == before
-    ca = DevCa(TRUST_DOMAIN, kept=(before, (layout.root / "authority" / "ca.key").read_bytes()))
-    assert compose_files.prepare(layout, Later(ca.ends - 3600)) is True
-    assert authority.read_bytes() != before
+    ca, passphrase = layout.lab / "ca.pem", layout.root / "authority-key" / "passphrase"
+    before, sealed = ca.read_bytes(), passphrase.read_bytes()
+    made, cluster = compose_files.read_lab(layout.lab, SystemClock())
+    assert compose_files.prepare(layout).jwks() == cluster.jwks()
+    assert ca.read_bytes() == before
+    compose_files.prepare(layout, Later(made.ca.ends - 3600))
+    assert ca.read_bytes() != before
+    assert passphrase.read_bytes() == sealed  # the authority's database goes on
+    assert len(sealed) >= 32
+
+
+def test_the_lab_can_be_read_again(layout):
+    made, cluster = compose_files.read_lab(layout.lab, SystemClock())
+    assert made.ca.trust_bundle == (layout.public / "lab.pem").read_bytes()
+    assert made.mint.jwks() == json.loads((layout.public / "lab.jwks.json").read_text())
+    assert cluster.jwks() == json.loads((layout.public / "cluster.jwks.json").read_text())
+    digest = hashlib.sha256(made.api_key.encode()).hexdigest()
+    assert digest in (layout.zone(EDGE).root / "extauthz" / "api-keys.yaml").read_text()
+    assert made.svids.keys() == layout.zones.keys()
+
+
+def test_each_agent_has_a_token_of_its_own_and_never_the_same_twice(layout):
+    def tokens():
+        return {zone.name: compose_layout.token_of(layout, zone).read_text() for zone in ZONES}
+
+    before = tokens()
+    compose_files.project(layout, compose_files.read_lab(layout.lab, SystemClock())[1])
+    after = tokens()
+    assert len({*before.values(), *after.values()}) == 2 * len(ZONES)
+    claims = {name: jwt.decode(token, options={"verify_signature": False}) for name, token in after.items()}
+    assert {name: one["sub"] for name, one in claims.items()} == {
+        zone.name: f"system:serviceaccount:{zone.name}:{zone.service}" for zone in ZONES
+    }
+
+
+def test_the_authority_takes_its_configuration(layout):
+    report = inspect(layout.authority_root / "extauthz.yaml")
+    assert report.config is not None, report.problems
+    settings = report.config.authority
+    assert settings.keys.kind == "encrypted"
+    assert [one.kind for one in settings.attestation.attestors] == ["kubernetes"]
+    assert settings.publish == layout.trust
+    assert settings.admin.startswith("unix:///tmp/")  # nobody else has that folder
+    entries = Entries(settings.entries)
+    for zone in ZONES:
+        pod = Attested("cluster", frozenset({f"k8s:ns:{zone.name}", f"k8s:sa:{zone.service}"}), "0" * 64, 0.0)
+        assert entries.match(pod).spiffe_id == zone.id
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=lambda zone: zone.name)
+def test_an_agent_takes_its_configuration(layout, zone):
+    report = inspect(layout.zone(zone).root / "agent" / "extauthz.yaml")
+    assert report.config is not None, report.problems
+    agent = report.config.agent
+    assert agent.attestation.token_file == compose_layout.token_of(layout, zone)
+    assert agent.socket == f"unix://{layout.zone(zone).socket('agent')}"
+    assert agent.trust_bundle == layout.trust
 
 
 def test_the_policy_carries_its_revision(layout):
@@ -87,7 +148,7 @@ def test_two_servers_of_a_zone_share_no_socket(layout):
 
 @pytest.mark.parametrize("zone", ZONES, ids=lambda zone: zone.name)
 def test_envoy_keeps_what_must_stay(layout, zone):
-    tree = compose_files.envoy_settings(layout, layout.zone(zone))
+    tree = compose_envoy.envoy_settings(layout, layout.zone(zone))
     text = yaml.safe_dump(tree)
     assert "failure_mode_allow: false" in text
     assert "${" not in text
@@ -111,7 +172,7 @@ def test_scaling_names_both_servers(layout):
         return [Path(point["endpoint"]["address"]["pipe"]["path"]).name for point in points]
 
     assert sockets() == ["check.sock"]
-    compose_files.scale(layout)
+    compose_envoy.scale(layout)
     assert sockets() == ["check.sock", "check-2.sock"]
 
 
