@@ -12,6 +12,7 @@ from extauthz.cli.api_key import app as api_key
 from extauthz.cli.authority import app as authority
 from extauthz.cli.config import app as config
 from extauthz.cli.demo import demo
+from extauthz.cli.inventory import inventory
 from extauthz.cli.policy import app as policy
 from extauthz.cli.serve import serve
 from extauthz.errors import ConfigError, MissingPart
@@ -24,6 +25,7 @@ app.add_typer(config, name="config")
 app.add_typer(api_key, name="api-key")
 app.command("demo")(demo)
 app.add_typer(policy, name="policy")
+app.command("inventory")(inventory)
 
 
 def _version(wanted: bool) -> None:
