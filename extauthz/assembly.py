@@ -1,0 +1,370 @@
+"""How a worker's parts are put together: the one place where the objects of a Check meet.
+
+Everything is built from one generation, from the bottom up, before any of it is used; `app` swaps it in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from extauthz.api.decisions import Decisions
+from extauthz.api.dispatch import Api
+from extauthz.api.evaluations import Evaluations
+from extauthz.api.rollouts import Rollouts
+from extauthz.attributes.plan import build_plan
+from extauthz.attributes.registry import build_sources, outbound_urls
+from extauthz.authn import files as watched_files
+from extauthz.authn.api_key import HEADER as API_KEY
+from extauthz.authn.api_key import ApiKeys
+from extauthz.authn.bearer import BearerVerifier
+from extauthz.authn.extract import TXN_TOKEN
+from extauthz.authn.keys import KeyStore
+from extauthz.authn.revocation import Revocations
+from extauthz.authn.revocation_feed import OutboundFeed
+from extauthz.authn.revocation_follower import Follower, open_follower
+from extauthz.authn.spiffe import IdPatterns
+from extauthz.authn.tokens import TokenVerifier
+from extauthz.authn.workload import WorkloadVerifier
+from extauthz.authzen.evaluator import Evaluator
+from extauthz.check.compat import pipeline as compat
+from extauthz.check.compat import result as plugin_result
+from extauthz.check.credential import CredentialStage
+from extauthz.check.exchange import Exchanger, Wanted
+from extauthz.check.own_identity import ServerIdentity
+from extauthz.check.pipeline import Pipeline, Route
+from extauthz.check.policy_input import InputTemplate
+from extauthz.check.policy_stage import PolicyStage
+from extauthz.check.router import Router
+from extauthz.check.routes import VARIABLE, RouteSettings
+from extauthz.outbound import Outbound
+from extauthz.policy import result
+from extauthz.policy.engines import Engines
+from extauthz.policy.projection import canonical, projector
+from extauthz.policy.rollout import Rollout
+from extauthz.policy.rollout_state import FILE as CHOICE_FILE
+from extauthz.policy.rollout_state import Choices
+from extauthz.sts.client import ExchangeClient
+from extauthz.tasks import Tasks
+from extauthz.telemetry.recorder import Recorder
+from extauthz.telemetry.tickets import Tickets
+from extauthz.telemetry.trail import RouteFacts
+from extauthz.transport import certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from extauthz.attributes.registry import Sources
+    from extauthz.clock import Clock
+    from extauthz.config import Config
+    from extauthz.generation import Generation
+    from extauthz.model import Decision
+    from extauthz.policy.engine import Engine
+    from extauthz.policy.projection import Projector
+    from extauthz.policy.settings import PolicySettings
+    from extauthz.telemetry.metrics import Metrics
+
+
+@dataclass(slots=True, eq=False)
+class Active:
+    """Everything that one generation needs, and that goes when it goes."""
+
+    generation: Generation
+    config: Config
+    pipeline: Pipeline
+    api: Api
+    engine: Engine
+    rollout: Rollout | None
+    keys: KeyStore
+    api_keys: ApiKeys
+    revocations: Revocations
+    follower: Follower | None
+    tokens: BearerVerifier
+    recorder: Recorder
+    outbound: Outbound
+    identity: ServerIdentity | None
+    own_outbound: Outbound | None
+    """For calls that show our own certificate."""
+    tasks: Tasks
+
+    async def close(self, successor: Active | None = None) -> None:
+        """`successor` goes on with what it shares with this one: the identity where its settings are the same."""
+        await self.tasks.close()
+        if self.own_outbound is not None:
+            await self.own_outbound.close()
+        if self.identity is not None and (successor is None or successor.identity is not self.identity):
+            await self.identity.close()
+        if self.follower is not None:
+            await self.follower.close()
+        await self.keys.close()
+        if self.rollout is not None:
+            await self.rollout.close()
+        await self.engine.close()
+        await self.outbound.close()
+        await self.recorder.close()
+
+
+class Assembly:
+    """Builds what runs under a generation, as a whole, beside whatever runs now."""
+
+    def __init__(self, run_dir: Path, transport: str, clock: Clock, metrics: Metrics) -> None:
+        self._run_dir = run_dir
+        self._transport = transport
+        self._clock = clock
+        self._metrics = metrics
+
+    async def build(self, generation: Generation, running: Active | None) -> Active:
+        """`running` is what it will replace: revocations are inherited, an identity with the same settings goes on.
+
+        Nothing of it is visible yet. Raises ConfigError, EngineFault or MissingPart; nothing is left then.
+        """
+        config = await asyncio.to_thread(generation.config)
+        known = None if running is None else running.revocations
+        former = None if running is None else running.identity
+        if config.identity is None:
+            return await self._assemble(generation, config, None, known)
+        if former is not None and former.settings == config.identity:
+            return await self._assemble(generation, config, former, known)
+        identity = ServerIdentity(config.identity, self._clock, partial(self._metrics.certificate, "svid"))
+        try:
+            await identity.start()
+            return await self._assemble(generation, config, identity, known)
+        except BaseException:
+            await identity.close()
+            raise
+
+    async def _assemble(
+        self, generation: Generation, config: Config, identity: ServerIdentity | None, known: Revocations | None
+    ) -> Active:
+        """Builds the parts from the bottom up."""
+        clock = self._clock
+        if config.server.tls is not None:
+            ends = await asyncio.to_thread(certificate.not_after, config.server.tls.certificate)
+            self._metrics.certificate("listener", ends)
+        tasks = Tasks()
+        urls = [url for issuer in config.issuers for url in (*issuer.outbound_urls, *issuer.introspection_urls)]
+        verify = await asyncio.to_thread(config.outbound.verify)
+        outbound = Outbound([*urls, *outbound_urls(config.attributes), *config.revocation.outbound_urls], verify=verify)
+        own_outbound = _own_outbound(config, identity)
+        revocations = Revocations(config.revocation, clock)
+        if known is not None:
+            await asyncio.to_thread(revocations.inherit, known)
+        feed = OutboundFeed(own_outbound or outbound)
+        follower = await asyncio.to_thread(open_follower, revocations, feed, clock)
+        workloads = WorkloadVerifier(config.workload, config.environment, clock, revocations, identity)
+        keys = KeyStore(config.issuers, outbound, clock, fetched=self._metrics.jwks_fetch, own=own_outbound)
+        api_keys = await asyncio.to_thread(ApiKeys, config.api_keys, clock)
+        tokens = BearerVerifier.of(
+            config.issuers,
+            TokenVerifier(config.issuers, keys, revocations, clock, config.verifier),
+            revocations,
+            clock,
+            tasks,
+            send=outbound.send,
+            own=None if own_outbound is None else own_outbound.send,
+            asked=partial(self._metrics.upstream, "introspection"),
+        )
+        sources = await asyncio.to_thread(
+            build_sources, config.attributes, outbound=outbound, clock=clock, tasks=tasks, waited=self._waited
+        )
+        routes = [(route, _route(route, config, generation, sources)) for route in config.routes]
+        engines = Engines(config.policy, clock=clock, read=_reader(config.policy), epoch=lambda: revocations.epoch)
+        engine = await engines.live(generation.policy, generation.report, generation.opa)
+        kept = config.api.decisions
+        tickets = None if kept is None else Tickets(kept.keep, inputs=kept.inputs, mask=kept.mask)
+        recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets)
+        try:
+            rollout = await self._rollout(generation, config, engines, engine, recorder)
+        except BaseException:
+            await engine.close()
+            raise
+        make: Callable[..., Pipeline] = Pipeline
+        if config.policy.compat:
+            make = await asyncio.to_thread(compat.prepare, config.policy.opa_envoy_plugin, routed=bool(routes))
+        policy = PolicyStage(
+            engine, metrics=self._metrics, clock=clock, engine_name=config.policy.engine, rollout=rollout
+        )
+        pipeline = make(
+            router=Router(routes),
+            workloads=workloads,
+            revocations=revocations,
+            credentials=CredentialStage(tokens, api_keys, clock, self._metrics),
+            policy=policy,
+            recorder=recorder,
+            metrics=self._metrics,
+            clock=clock,
+            max_deadline=config.server.max_deadline,
+            transport=self._transport,
+            exchanger=self._exchanger(config, identity, own_outbound, revocations, tasks),
+        )
+        api = self._api(generation, config, [route for _, route in routes], policy, recorder, tokens, tickets, rollout)
+        # Nothing below can fail: what runs in the background starts only when all the rest stands.
+        await keys.refresh_due()
+        keys.start()
+        if follower is not None:
+            await follower.first()
+            follower.start(tasks)
+        recorder.start(tasks)
+        if rollout is not None:
+            rollout.start(tasks)
+        tasks.start(
+            watched_files.watch((revocations, workloads, api_keys), config.revocation.interval), "watched files"
+        )
+        return Active(
+            generation=generation,
+            config=config,
+            pipeline=pipeline,
+            api=api,
+            engine=engine,
+            rollout=rollout,
+            keys=keys,
+            api_keys=api_keys,
+            revocations=revocations,
+            follower=follower,
+            tokens=tokens,
+            recorder=recorder,
+            outbound=outbound,
+            identity=identity,
+            own_outbound=own_outbound,
+            tasks=tasks,
+        )
+
+    def _exchanger(
+        self,
+        config: Config,
+        identity: ServerIdentity | None,
+        own: Outbound | None,
+        revocations: Revocations,
+        tasks: Tasks,
+    ) -> Exchanger | None:
+        if config.sts is None or identity is None or own is None:
+            return None
+        return Exchanger(
+            config.sts,
+            ExchangeClient(config.sts.url, own),
+            own=identity.shown,
+            revocations=revocations,
+            clock=self._clock,
+            tasks=tasks,
+            waited=partial(self._metrics.upstream, "sts"),
+        )
+
+    async def _rollout(
+        self, generation: Generation, config: Config, engines: Engines, live: Engine, recorder: Recorder
+    ) -> Rollout | None:
+        """The candidate beside the live policy, with an engine, a cache and projections of its own."""
+        candidate, settings = generation.candidate, config.policy
+        if candidate is None or settings.candidate is None:
+            return None
+        rollout = Rollout(
+            live=live,
+            candidate=await engines.candidate(candidate.policy, candidate.report, candidate.opa),
+            settings=settings.candidate,
+            projectors={name: projector(analysis) for name, analysis in candidate.report.analyses.items()},
+            clock=self._clock,
+            metrics=self._metrics,
+            recorder=recorder,
+            choices=Choices(self._run_dir / CHOICE_FILE, settings.candidate.state),
+            random=random.random,
+        )
+        await rollout.load()
+        return rollout
+
+    def _api(
+        self,
+        generation: Generation,
+        config: Config,
+        routes: list[Route],
+        policy: PolicyStage,
+        recorder: Recorder,
+        tokens: BearerVerifier,
+        tickets: Tickets | None,
+        rollout: Rollout | None,
+    ) -> Api:
+        """Only what is configured exists."""
+        settings, clock = config.api, self._clock
+        evaluations = decisions = rollouts = None
+        if settings.authzen is not None:
+            evaluator = Evaluator(
+                settings.authzen,
+                routes=routes,
+                environment=config.environment,
+                projector_of=lambda entrypoint: _projector(generation, entrypoint),
+                policy=policy,
+                recorder=recorder,
+                clock=clock,
+            )
+            evaluations = Evaluations(settings.authzen, tokens=tokens, evaluator=evaluator, clock=clock)
+        if settings.decisions is not None and tickets is not None:
+            records = config.telemetry.records.output
+            decisions = Decisions(settings.decisions, tokens=tokens, tickets=tickets, records=records)
+        if settings.rollout is not None:
+            live = generation.revision
+            rollouts = Rollouts(settings.rollout, tokens=tokens, rollout=rollout, live=live, clock=clock)
+        return Api(self._metrics, evaluations=evaluations, decisions=decisions, rollouts=rollouts)
+
+    def _waited(self, source: str, seconds: float, good: bool) -> None:  # noqa: FBT001 - the shape of attributes.Waited
+        del source
+        self._metrics.upstream("attributes", seconds, good)
+
+
+def _reader(settings: PolicySettings) -> Callable[[Any], Decision]:
+    """What makes a decision of the policy's result."""
+    return plugin_result.read if settings.compat else result.parse
+
+
+def _own_outbound(config: Config, identity: ServerIdentity | None) -> Outbound | None:
+    """For calls that show our own certificate, to the authority of our own trust domain."""
+    if identity is None:
+        return None
+    asked = [issuer.introspection for issuer in config.issuers if issuer.introspection is not None]
+    urls = [introspection.url for introspection in asked if introspection.client == "mtls"]
+    urls += [issuer.jwks.url for issuer in config.issuers if issuer.jwks.client == "mtls" and issuer.jwks.url]
+    if config.sts is not None:
+        urls.append(config.sts.url)
+    return Outbound([*urls, *config.revocation.outbound_urls], verify=identity.context)
+
+
+def _route(settings: RouteSettings, config: Config, generation: Generation, sources: Sources) -> Route:
+    """A route policy made ready. Raises ConfigError with the route's place in the file's terms."""
+    template = settings.match.path if settings.match else ""
+    verified: set[str] = set()
+    if settings.token is not None:
+        issuers = [issuer for issuer in config.issuers if issuer.name in settings.token.issuers]
+        verified = {name for issuer in issuers for name in issuer.claims}
+    plan = None
+    if settings.attributes:
+        plan = build_plan(settings.attributes, sources, verified=verified, variables=VARIABLE.findall(template))
+    # Where a token is exchanged, what takes its place overwrites it; nothing else may leave it standing.
+    in_txn = settings.token is not None and settings.token.header == TXN_TOKEN
+    kept = settings.forward_token and settings.exchange is None and not in_txn
+    remove = settings.policy_headers if kept else (*settings.policy_headers, "authorization")
+    if config.api_keys.file is not None:  # on every route: a key that was sent to the wrong one is still a key
+        remove = (*remove, API_KEY)
+    return Route(
+        settings=settings,
+        callers=IdPatterns(settings.workloads).match,
+        attributes=plan,
+        template=InputTemplate.of(settings, config.environment),
+        project=_projector(generation, settings.policy),
+        policy_headers=frozenset(settings.policy_headers),
+        remove=remove,
+        facts=RouteFacts(
+            name=settings.name,
+            service=settings.service,
+            template=template,
+            entrypoint=settings.policy,
+            action=settings.action,
+            resource_type=settings.resource.type,
+        ),
+        exchange=None if settings.exchange is None else Wanted.of(settings.exchange),
+    )
+
+
+def _projector(generation: Generation, entrypoint: str) -> Projector:
+    analysis = generation.report.analyses.get(entrypoint) if generation.report else None
+    return projector(analysis) if analysis else canonical
