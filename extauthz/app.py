@@ -1,7 +1,7 @@
 """What a worker serves.
 
-`Application` holds one `Active`, built as a whole from one generation (`assembly`). A reload builds the next one beside it
-and swaps a single reference, so every Check runs under one configuration from end to end.
+`Application` holds one `Active`, built as a whole from one generation (`assembly`). A reload builds the next one beside
+it and swaps a single reference, so every Check runs under one configuration from end to end.
 """
 
 from __future__ import annotations
