@@ -280,7 +280,9 @@ def _pool(settings: RedisSettings, password: str) -> BlockingConnectionPool:
     options: dict[str, Any] = {
         "username": settings.username or None,
         "password": password or None,
-        "socket_timeout": settings.timeout,
+        # Every command has its bound in `_ask`. With one here redis-py sends through `asyncio.wait_for`, which may
+        # swallow a cancellation (bpo-37658, Python 3.11), and then whoever is closed never ends.
+        "socket_timeout": None,
         "socket_connect_timeout": settings.timeout,
         "retry": Retry(NoBackoff(), 0),
     }
