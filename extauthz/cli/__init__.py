@@ -15,6 +15,7 @@ from extauthz.cli.demo import demo
 from extauthz.cli.inventory import inventory
 from extauthz.cli.policy import app as policy
 from extauthz.cli.serve import serve
+from extauthz.cli.token import app as token
 from extauthz.errors import ConfigError, MissingPart
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
@@ -25,6 +26,7 @@ app.add_typer(config, name="config")
 app.add_typer(api_key, name="api-key")
 app.command("demo")(demo)
 app.add_typer(policy, name="policy")
+app.add_typer(token, name="token")
 app.command("inventory")(inventory)
 
 

@@ -1,4 +1,4 @@
-"""A graph as Mermaid text (flowchart). Labels are quoted, and each character that Mermaid reads is written as a code."""
+"""A graph as Mermaid text (flowchart). Labels are quoted; each character that Mermaid reads is written as a code."""
 
 from __future__ import annotations
 
