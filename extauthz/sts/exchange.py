@@ -54,7 +54,8 @@ class Exchange:
         4. an actor token, where there is one, is the client's own
         5. `may_act`, where the subject token has it, names the client
         6. the subject belongs to the client's tenant
-        7. the chain of actors stays within its bound and has no loop: neither the client nor itself twice
+        7. the chain of actors stays within its bound and has no loop: neither the client nor itself twice; and nobody
+           calls a user by the name of one of our workloads
         8. scope, purpose and lifetime do not widen; a transaction keeps its audience
         9. the policy allows it (`permission.permitted`)
         10. the token is made and its record kept before it is given out (`mint.Mint.issue`)
@@ -108,6 +109,8 @@ class Exchange:
             return Refused("invalid_request", "the token has gone through too many workloads", "exchange.depth")
         if len({*chain, subject.id}) != len(chain) + 1:  # 7
             return Refused("invalid_request", "the token has been here before", "exchange.loop")
+        if not held.knows_workloads and _like_ours(subject.id, client.spiffe_id):  # 7
+            return Refused("invalid_request", "its issuer may not speak for our workloads", "token.claims")
         scopes = subject.scopes if wanted.scopes is None else wanted.scopes
         if not scopes <= subject.scopes:  # 8
             return Refused("invalid_scope", "the subject token does not have this scope", "exchange.scope")
@@ -168,3 +171,9 @@ class Exchange:
             return None
         kept = {name: held.claims[name] for name in ("txn", "tctx", "rctx") if name in held.claims}
         return {**kept, "req_wl": client.spiffe_id}
+
+
+def _like_ours(name: str, spiffe_id: str) -> bool:
+    """Whether `name` reads like one of the workloads of `spiffe_id`'s trust domain, well formed or not."""
+    domain = "/".join(spiffe_id.split("/")[:3])
+    return name.lower().startswith(domain)

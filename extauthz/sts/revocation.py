@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from extauthz.lru import SegmentedLru
 from extauthz.model import Deny
 from extauthz.sts.answers import Refused
 from extauthz.sts.form import one
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 SKEW: Final = 600.0
 """Seconds for which a revocation outlives the token: twice the largest leeway that a server may be given."""
 MAX_ID: Final = 512
+BURST: Final = 1000.0
+"""Revocations that one workload may order at once …"""
+PER_SECOND: Final = 10.0
+"""… and from then on: below what would fill the log (`store.revocations.MAX_ENTRIES`) while its tokens live."""
+_WORKLOADS: Final = 4096
 
 
 class Revoker:
@@ -39,6 +45,8 @@ class Revoker:
         self._revocations = revocations
         self._audit = audit
         self._clock = clock
+        self._left: SegmentedLru[str, tuple[float, float]] = SegmentedLru(_WORKLOADS)
+        """Workload → orders that it has left, as of when (monotonic)."""
 
     async def revoke(self, client: Client, form: Form) -> Refused | None:
         """None: it does not work any more, or never did (RFC 7009 section 2.2). Raises ExtauthzError.
@@ -46,7 +54,8 @@ class Revoker:
         1. one token; the hint is not needed
         2. a token that nobody we know has issued is no token; it may be expired
         3. the client holds it: it is meant for the client, or was issued to it, or to be acted with by it
-        4. revoked by its id, which its descendants name as their ancestor, and by its digest
+        4. revoked by its id, which its descendants name as their ancestor, and by its digest; what is revoked already
+           is not written again, and nobody writes without end: a log that is too long would stop its readers
         5. an opaque one is forgotten
         6. the record; where it fails, the client asks again
         """
@@ -63,8 +72,13 @@ class Revoker:
         until = self._until(proven)
         jti = proven.claims.get("jti")
         token_id = jti if isinstance(jti, str) and 0 < len(jti) <= MAX_ID else f"sha256:{proven.digest}"
-        await self._revocations.revoke("jti", token_id, until=until, reason="revoked by its holder")  # 4
-        await self._revocations.revoke("token", proven.digest, until=until, reason="revoked by its holder")  # 4
+        missing = [
+            entry for entry in (("jti", token_id), ("token", proven.digest)) if not await self._known(*entry)
+        ]  # 4
+        if missing and not self._may_write(client.spiffe_id):  # 4
+            return Refused("temporarily_unavailable", "too many revocations; retry later", "revocation.rate")
+        for kind, value in missing:  # 4
+            await self._revocations.revoke(kind, value, until=until, reason="revoked by its holder")
         if is_opaque(token):
             await self._opaque.forget(token)  # 5
         await self._audit.write(  # 6
@@ -79,6 +93,20 @@ class Revoker:
             },
         )
         return None
+
+    async def _known(self, kind: Literal["jti", "token"], value: str) -> bool:
+        """Whether the log says so already. Of a token's revocation only that entry counts, not its subject's or key's:
+        those end at other times."""
+        jti, digest = (value, "") if kind == "jti" else ("", value)
+        return await self._revocations.revoked(digest=digest, jti=jti, sub="", kid="", issued_at=0.0, ancestors=())
+
+    def _may_write(self, workload: str) -> bool:
+        """Takes one order out of the workload's bucket, when there is one."""
+        now = self._clock.monotonic()
+        left, since = self._left.get(workload) or (BURST, now)
+        left = min(BURST, left + (now - since) * PER_SECOND)
+        self._left.put(workload, (left - 1.0 if left >= 1.0 else left, now))
+        return left >= 1.0
 
     def _until(self, proven: Proven) -> float:
         """Until no server takes the token, or anything derived from it, for its time alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from extauthz.authn import spiffe
 from extauthz.authn.claims import accept
 from extauthz.authn.settings import IssuerSettings, TokenRule
 from extauthz.model import Deny, Subject, deny
@@ -14,6 +15,7 @@ from extauthz.sts.signed import OWN, OwnKeys, Proven, Signatures, digest
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from extauthz.authn.claims import Accepted
     from extauthz.clock import Clock
     from extauthz.keys.signer import TokenSigner
     from extauthz.sts.interfaces import Revocations
@@ -37,6 +39,8 @@ class Held:
     id: str
     """Its `jti`, or `sha256:<hex>` of the token when it has none: what its descendants name as an ancestor."""
     own: bool
+    knows_workloads: bool
+    """Whether its issuer may speak of our workloads: we do, and issuers with `delegates`."""
 
     @property
     def ancestors(self) -> tuple[str, ...]:
@@ -92,7 +96,8 @@ class Tokens:
         2. it is of the kind that is expected: an access token, or one of our transaction tokens
         3. its claims: time, subject, audience, actors, ancestors (`authn.claims.accept`)
         4. what it was derived from, only our own tokens say; who acts, only those of issuers that may (`delegates`)
-        5. neither it, its subject, its key nor an ancestor has been revoked, and none of its actors
+        5. neither it, its subject, its key nor an ancestor has been revoked, and no workload that it names: subject,
+           client, actors, the certificate that it is bound to
         """
         proven = await self.prove(token, transaction=transaction, own=own)  # 1, 2
         if isinstance(proven, Deny):
@@ -103,11 +108,13 @@ class Tokens:
         if isinstance(accepted, Deny):
             return accepted
         subject, ours = accepted.subject, proven.issuer.name == OWN
-        if not ours and (subject.ancestors or (subject.act and proven.issuer.name not in self._delegates)):  # 4
+        knows_workloads = ours or proven.issuer.name in self._delegates
+        if (subject.ancestors and not ours) or (subject.act and not knows_workloads):  # 4
             return deny("token.claims", "ancestors, or act, from an issuer that may not say so")
-        if await self.revoked(proven, subject):  # 5
+        if await self._revoked(proven, accepted):  # 5
             return deny("token.revoked")
-        return Held(subject, proven.claims, subject.token_id or f"sha256:{proven.digest}", ours)
+        token_id = subject.token_id or f"sha256:{proven.digest}"
+        return Held(subject, proven.claims, token_id, ours, knows_workloads)
 
     async def prove(self, token: str, *, transaction: bool = False, own: bool = False) -> Proven | Deny:
         """The claims of a token that we or, unless `own`, a subject issuer issued; it may have expired."""
@@ -120,19 +127,21 @@ class Tokens:
             return await self._ours.prove(token, {TRANSACTION})
         return await (self._ours if own else self._all).prove(token)
 
-    async def revoked(self, proven: Proven, subject: Subject) -> bool:
-        claims = proven.claims
+    async def _revoked(self, proven: Proven, accepted: Accepted) -> bool:
+        subject, client = accepted.subject, proven.claims.get("client_id")
         if await self._revocations.revoked(
             digest=proven.digest,
             jti=subject.token_id,
             sub=subject.id,
             kid=proven.kid,
-            issued_at=float(claims.get("iat", 0)),
+            issued_at=accepted.issued_at,
             ancestors=subject.ancestors,
         ):
             return True
-        for actor in subject.act:
-            if await self._revocations.workload_revoked(actor):
+        named = (subject.id, client if isinstance(client, str) else "", *subject.act)
+        workloads = {name for name in named if spiffe.parse(name) is not None} or {""}
+        for workload in workloads:
+            if await self._revocations.workload_revoked(workload, accepted.bound_to.thumbprint):
                 return True
         return False
 
