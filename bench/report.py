@@ -82,11 +82,18 @@ def ratios(rows: Sequence[Row]) -> list[tuple[str, float, float]]:
     ]
 
 
-def machine(plan: Plan) -> list[str]:
-    """What the figures hold for."""
+def hardware() -> list[str]:
+    """The machine and its programs."""
     return [
         f"{_processor()}, {os.cpu_count()} cores, {_memory()}, {platform.system()} {platform.release()}",
         "Python " + ", ".join([platform.python_version(), *(f"{name} {_version(name)}" for name in _PACKAGES)]),
+    ]
+
+
+def machine(plan: Plan) -> list[str]:
+    """What the figures hold for."""
+    return [
+        *hardware(),
         f"{plan.repeats} rounds of {plan.seconds:g} s after {plan.warmup:g} s of warm-up, {plan.conns} connections",
         f"steady: {plan.rate:g} requests/s, open loop; front Envoy: {plan.threads} threads",
         f"generator, front Envoy, authorization server and OPA share the cores; load before: {plan.load_before:.1f}",
