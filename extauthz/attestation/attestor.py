@@ -25,12 +25,17 @@ _VALUE: Final = re.compile(rf"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{{1,{MAX_VALUE}}}
 @dataclass(frozen=True, slots=True)
 class Attested:
     """`attestor` is the name in the settings. `evidence_id`: hex digest that names the evidence in audit records and
-    never changes with how it is spelt. `expires_at`: seconds since the epoch after which the evidence says nothing."""
+    never changes with how it is spelt. `expires_at`: seconds since the epoch after which the evidence says nothing.
+
+    `instance` names the one running thing that the platform proves this to be, for as long as it runs and for nothing
+    else (a pod by its uid, a machine by its id); empty where the evidence does not tell one replica from another.
+    """
 
     attestor: str
     selectors: frozenset[str]
     evidence_id: str
     expires_at: float
+    instance: str = ""
 
 
 class Attestor(Protocol):

@@ -56,6 +56,8 @@ _FIELDS: Final = {
     "instanceId": re.compile(r"i-[0-9a-f]{8,32}"),
     "pendingTime": _WHEN,
 }
+_INSTANCE: Final = ("accountId", "region", "instanceId")
+"""What names a machine for good, over its stops and starts."""
 _SELECTORS: Final = {
     "account": "accountId",
     "region": "region",
@@ -108,7 +110,8 @@ class InstanceAttestor:
             refused = await used.use(self._store, evidence_id, expires, self.name)
             if refused is not None:
                 return refused
-        return Attested(self.name, _said(document), evidence_id, expires)
+        instance = "/".join(fields[name] for name in _INSTANCE)
+        return Attested(self.name, _said(document), evidence_id, expires, instance)
 
     def _document(self, evidence: str) -> dict[str, Any] | Refused:
         signed = _read(evidence)  # 1

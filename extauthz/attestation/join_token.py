@@ -48,14 +48,18 @@ class JoinTokenAttestor:
         self._clock = clock
         self._random = random
 
-    async def issue(self, entry: str, ttl: float) -> str:
+    async def issue(self, entry: str, ttl: float, instance: str = "") -> str:
         """A new token for the registration entry of this name; `ttl` in seconds, cut to the settings' longest.
+
+        `instance`: the operator's word for the one place where the workload runs; empty: no word is given.
 
         The token is returned and nowhere kept. The caller has checked that the entry is there. Raises StoreError.
         """
         token = _PREFIX + self._random(_BYTES)
         expires = self._clock.now() + min(ttl, self.max_ttl)
-        value = json.dumps({"attestor": self.name, "entry": entry, "expires_at": expires}).encode()
+        value = json.dumps(
+            {"attestor": self.name, "entry": entry, "expires_at": expires, "instance": instance}
+        ).encode()
         if not await self._store.add(TABLE, _digest(token), value, expires=expires):
             raise StoreError("a new join token is in the store already")
         return token
@@ -67,10 +71,10 @@ class JoinTokenAttestor:
         value = await self._store.take(TABLE, digest)  # 2
         if value is None:
             return Refused("attestation.join_token", f"unknown, used or expired: {digest[:16]}")
-        entry, expires = _read(value, self.name)
+        entry, expires, instance = _read(value, self.name)
         if self._clock.now() >= expires:  # 3
             return Refused("attestation.join_token", f"expired: {digest[:16]}")
-        return Attested(self.name, frozenset({f"join:{entry}"}), digest, expires)
+        return Attested(self.name, frozenset({f"join:{entry}"}), digest, expires, instance)
 
     def start(self) -> None:
         """Nothing runs in the background."""
@@ -83,13 +87,14 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _read(value: bytes, name: str) -> tuple[str, float]:
-    """(entry, expires). Another attestor's token is refused as a whole: names are never mixed up quietly."""
+def _read(value: bytes, name: str) -> tuple[str, float, str]:
+    """(entry, expires, instance). Another attestor's token is refused as a whole: names are never mixed up quietly."""
     try:
         held = json.loads(value)
         entry, expires, attestor = str(held["entry"]), float(held["expires_at"]), held["attestor"]
+        instance = str(held.get("instance", ""))
     except (ValueError, KeyError, TypeError):
         raise StoreError("what the store holds as a join token cannot be read") from None
     if attestor != name:
         raise StoreError(f"the join token was issued for the attestor {attestor}")
-    return entry, expires
+    return entry, expires, instance

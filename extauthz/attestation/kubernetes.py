@@ -82,7 +82,9 @@ class KubernetesAttestor:
             refused = await used.use(self._store, vouched.evidence_id, vouched.expires_at, self.name)
             if refused is not None:
                 return refused
-        return Attested(self.name, self._selectors(account), vouched.evidence_id, vouched.expires_at)
+        # A pod's uid is never given again; containers of one pod that start again are the same instance.
+        instance = f"{self._settings.cluster}/{account.pod_uid}" if account.pod_uid else ""
+        return Attested(self.name, self._selectors(account), vouched.evidence_id, vouched.expires_at, instance)
 
     def start(self) -> None:
         self._tokens.start()

@@ -65,14 +65,17 @@ class Attestors:
             return Refused("attestation.expired")
         return found
 
-    async def issue_join_token(self, entry: str, ttl: float, *, attestor: str = "join_token") -> str:
+    async def issue_join_token(
+        self, entry: str, ttl: float, *, attestor: str = "join_token", instance: str = ""
+    ) -> str:
         """A one-time token for the registration entry of this name; `ttl` in seconds. The caller has checked that the
-        entry is there. Raises ConfigError when no such attestor is configured, and StoreError."""
+        entry is there; `instance` is the operator's word. Raises ConfigError when no such attestor is configured, and
+        StoreError."""
         found = self._attestors.get(attestor)
         if not isinstance(found, JoinTokenAttestor):
             problem = f"no attestor of kind join_token is called {attestor}"
             raise ConfigError((ConfigProblem("", 0, "authority.attestation.attestors", problem, "configure one"),))
-        return await found.issue(entry, ttl)
+        return await found.issue(entry, ttl, instance)
 
     def _build(self, settings: AttestorSettings) -> Attestor:
         if isinstance(settings, JoinTokenSettings):

@@ -204,7 +204,7 @@ def _identity(made: Identity | Refusal) -> Response:
 
 
 async def members(request: Request, **wanted: type | UnionType) -> dict[str, Any] | Refusal:
-    """A strict JSON object of exactly these members."""
+    """A strict JSON object of exactly these members; one that may be None may be missing as well."""
     try:
         raw = await body(request, MAX_BODY)
     except ClientDisconnect:
@@ -215,11 +215,12 @@ async def members(request: Request, **wanted: type | UnionType) -> dict[str, Any
         root = strict_json.parse(raw, max_bytes=MAX_BODY, max_depth=MAX_DEPTH).root
     except strict_json.NotStrict as error:
         return refusal("authority.malformed", str(error))
-    if not isinstance(root, dict) or root.keys() != wanted.keys():
+    needed = {name for name, kind in wanted.items() if not isinstance(None, kind)}
+    if not isinstance(root, dict) or not needed <= root.keys() <= wanted.keys():
         return refusal("authority.malformed", "members")
-    if not all(isinstance(root[name], kind) for name, kind in wanted.items()):
+    if not all(isinstance(root.get(name), kind) for name, kind in wanted.items()):
         return refusal("authority.malformed", "types")
-    return root
+    return {name: root.get(name) for name in wanted}
 
 
 def _numbers(request: Request, *names: str) -> dict[str, int | None] | Refusal:

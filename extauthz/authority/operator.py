@@ -6,7 +6,7 @@
 | GET `/entries` | the registration entries |
 | GET `/trust` | `{"pem"}`: the certificate authorities of the trust domain, for agents to start with |
 | POST `/rotate` | `{"what": "ca"|"signing", "compromised": bool}` → what was begun |
-| POST `/join-token` | `{"entry", "ttl": seconds}` → `{"token", "expires_at"}`, shown once and nowhere kept |
+| POST `/join-token` | `{"entry", "ttl": seconds, "instance"?}` → `{"token", "expires_at"}`, shown once, nowhere kept |
 | POST `/revoke` | `{"kind", "value", "reason"}` → what was written into the log |
 
 An order is recorded before it is carried out. A refusal is `{"error", "message", "remedy"}`, as over TLS.
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 WHAT: Final[dict[str, SetName]] = {"ca": "x509", "signing": "jwt"}
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_INSTANCE: Final = re.compile(r"[A-Za-z0-9._:/-]{0,128}")
 _SKEW: Final = 600.0
 """Seconds for which a revocation outlives what it revokes."""
 _ORDER: Final = {"by": "operator"}
@@ -118,8 +119,13 @@ class Operator:
             await self._revoke(Named("key", kid), "compromised", self._clock.now() + self._longest())
         return {"what": what, "next": rotated.next, "revoked": list(rotated.revoked), "sequence": rotated.sequence}
 
-    async def join_token(self, entry: str, ttl: float) -> dict[str, Any] | Refusal:
-        """1. the entry is there, and an attestor that it names gives out join tokens; 2. recorded; 3. made."""
+    async def join_token(self, entry: str, ttl: float, instance: str = "") -> dict[str, Any] | Refusal:
+        """1. the entry is there, and an attestor that it names gives out join tokens; 2. recorded; 3. made.
+
+        `instance`: where the workload runs, in the operator's words; a token for the same one continues it.
+        """
+        if not _INSTANCE.fullmatch(instance):
+            return refusal("authority.malformed", "instance")
         found = self._entries.named(entry)
         named = (
             {}
@@ -135,9 +141,10 @@ class Operator:
         attestor = next(iter(named.values()))
         life = min(ttl, attestor.max_ttl)
         expires = self._clock.now() + life
-        facts = {**_ORDER, "entry": entry, "attestor": attestor.name, "expires_at": expires}
+        facts = {**_ORDER, "entry": entry, "attestor": attestor.name, "instance": instance, "expires_at": expires}
         await self._audit.write("join_token.issued", facts)  # 2
-        token = await self._attestors.issue_join_token(entry, life, attestor=attestor.name)  # 3
+        issue = self._attestors.issue_join_token
+        token = await issue(entry, life, attestor=attestor.name, instance=instance)  # 3
         return {"token": token, "expires_at": expires}
 
     async def revoke(self, kind: str, value: str, reason: str) -> dict[str, Any] | Refusal:

@@ -48,12 +48,13 @@ class OperatorEndpoints:
         return _answer(await self._operator.rotate(asked["what"], compromised=asked["compromised"]))
 
     async def _join_token(self, request: Request) -> Response:
-        asked = await members(request, entry=str, ttl=int | float)
+        asked = await members(request, entry=str, ttl=int | float, instance=str | None)
         if isinstance(asked, Refusal):
             return refused(asked)
         if not 0 < asked["ttl"] <= LONGEST_TTL:
             return refused(refusal("authority.malformed", "ttl"))
-        return _answer(await self._operator.join_token(asked["entry"], float(asked["ttl"])))
+        issue = self._operator.join_token
+        return _answer(await issue(asked["entry"], float(asked["ttl"]), asked["instance"] or ""))
 
     async def _revoke(self, request: Request) -> Response:
         asked = await members(request, kind=str, value=str, reason=str)

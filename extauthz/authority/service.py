@@ -24,6 +24,7 @@ from extauthz.authority.core import Core
 from extauthz.authority.endpoints import Endpoints, application
 from extauthz.authority.health import Health, gauges
 from extauthz.authority.http import Listener
+from extauthz.authority.instances import Instances
 from extauthz.authority.metrics import AuthorityMetrics, CountedAudit
 from extauthz.authority.operator import Operator
 from extauthz.authority.operator_endpoints import OperatorEndpoints
@@ -208,6 +209,7 @@ class Authority:
             attestors=core.attestors,
             entries=core.entries,
             revocations=core.revocations,
+            instances=Instances(core.store, core.revocations, self._clock, self._settings.signing.longest_token),
             audit=core.audit,
             metrics=core.metrics,
             clock=self._clock,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.attestation.attestor import Attested
 from extauthz.attestation.refusal import Refused
+from extauthz.authority import instances
 from extauthz.authority.refusal import Refusal, refusal, refusal_of
 from extauthz.ca import csr as requests
 from extauthz.ca.certificate_authority import MAX_AUDIENCE, MAX_AUDIENCES, Issued, JwtSvid, Spec
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from extauthz.attestation.entries import Entries, Registration
     from extauthz.attestation.registry import Attestors
     from extauthz.authority.audit import Audit
+    from extauthz.authority.instances import Instances
     from extauthz.authority.metrics import AuthorityMetrics
     from extauthz.authority.peers import Peer
     from extauthz.authority.revocations import RevocationBook
@@ -55,6 +57,15 @@ class Identity:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _From:
+    """What a new certificate takes the place of: `replaced` by `x5t#S256`; `renewed`: the one that authenticated it."""
+
+    instance: str
+    replaced: tuple[str, ...]
+    renewed: x509.Certificate | None = None
+
+
 class Workloads:
     """`own` is the authority's SPIFFE ID, which nobody else is given. Everything raises ExtauthzError when it cannot
     be asked, issued or recorded: nothing was given out then."""
@@ -67,6 +78,7 @@ class Workloads:
         attestors: Attestors,
         entries: Entries,
         revocations: RevocationBook,
+        instances: Instances,
         audit: Audit,
         metrics: AuthorityMetrics,
         clock: Clock,
@@ -76,6 +88,7 @@ class Workloads:
         self._attestors = attestors
         self._entries = entries
         self._revocations = revocations
+        self._instances = instances
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
@@ -89,8 +102,8 @@ class Workloads:
         2. the evidence is good
         3. one registration entry fits, and does not give out our own name
         4. the workload has not been revoked
-        5. the certificate is made
-        6. the record is written
+        5. the certificate is made; it continues what the very same instance has held (`instances`)
+        6. both are recorded
         """
         facts: dict[str, Any] = {"attestor": attestor}
         key = requests.public_key(csr)
@@ -106,20 +119,25 @@ class Workloads:
         if await self._revocations.workload_revoked(registration.spiffe_id):  # 4
             facts |= {"spiffe_id": registration.spiffe_id}
             return await self._refused_stranger(refusal_of(deny("workload.revoked")), facts)
-        return await self._certify(registration, csr, "svid.attested", facts, None)  # 5, 6
+        instance = instances.name(attested, registration.spiffe_id)
+        held = await self._instances.held(instance)  # 5
+        facts |= {"instance": attested.instance, "continues": held}
+        return await self._certify(registration, csr, "svid.attested", facts, _From(instance, held))  # 5, 6
 
     async def renew(self, peer: Peer, csr: str) -> Identity | Refusal:
         """The same identity for a new key.
 
         1. the workload is still registered under the SPIFFE ID of the certificate that it shows
         2. a new certificate with that ID and no other, which names the old one as its predecessor
-        3. the record is written
+        3. both are recorded
         """
         facts: dict[str, Any] = {"replaces": peer.x5t}
         registration = self._registered(self._entries.of(peer.spiffe_id))
         if isinstance(registration, Refusal):  # 1
             return await self._refused(registration, {**facts, "spiffe_id": peer.spiffe_id})
-        return await self._certify(registration, csr, "svid.renewed", facts, peer.certificate)  # 2, 3
+        instance = await self._instances.of(peer.x5t)
+        came = _From(instance, (peer.x5t,), peer.certificate)
+        return await self._certify(registration, csr, "svid.renewed", facts, came)  # 2, 3
 
     async def jwt_svid(self, peer: Peer, audience: list[str]) -> JwtSvid | Refusal:
         """1. still registered; 2. plain audiences; 3. made, for at most the entry's `jwt_ttl`; 4. recorded."""
@@ -169,11 +187,12 @@ class Workloads:
         csr: str,
         event: str,
         facts: dict[str, Any],
-        replaces: x509.Certificate | None,
+        came: _From,
     ) -> Identity | Refusal:
         entry = registration.entry
         facts |= {"spiffe_id": registration.spiffe_id, "entry": entry.name}
-        spec = Spec(registration.spiffe_id, entry.dns_names, entry.svid_ttl, replaces)
+        continues = instances.digests(came.replaced) if came.renewed is None else ()
+        spec = Spec(registration.spiffe_id, entry.dns_names, entry.svid_ttl, came.renewed, continues)
         issued = await self._ca.x509(csr, spec)
         if isinstance(issued, Deny):
             return await self._refused(refusal_of(issued), facts)
@@ -183,6 +202,7 @@ class Workloads:
             "authority": issued.authority,
             "expires_at": int(issued.expires_at),
         }
+        await self._instances.record(came.instance, issued.x5t, issued.expires_at, came.replaced)
         await self._audit.write(event, facts)
         return Identity(issued, self._ca.trust().as_json())
 

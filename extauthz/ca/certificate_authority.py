@@ -19,7 +19,7 @@ from extauthz.ca.acknowledged import ConnectedAgents
 from extauthz.ca.anchors import ForeignAnchors
 from extauthz.ca.fault import CaFault
 from extauthz.ca.profile import Names
-from extauthz.ca.replaced import predecessors
+from extauthz.ca.replaced import predecessors, replace
 from extauthz.ca.rotation import LOG, Change, Rotated, Rotation
 from extauthz.errors import ExtauthzError
 from extauthz.keys.jwk import base64url
@@ -54,13 +54,15 @@ class Spec:
     """What the registration entry grants. `ttl` in seconds; None: the default.
 
     `replaces`: the certificate that authenticated a renewal, already verified against our trust bundle; None for a
-    workload that was attested anew.
+    workload that was attested anew. `continues`: SHA-256 of the certificates that such a workload has held, where it
+    was proven to be the same instance; newest first, at most MAX_PREDECESSORS.
     """
 
     spiffe_id: str
     dns_names: tuple[str, ...] = ()
     ttl: float | None = None
     replaces: x509.Certificate | None = None
+    continues: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,16 +200,16 @@ class CertificateAuthority:
         return self._rotation.view.state
 
     async def _before(self, spec: Spec) -> tuple[bytes, ...]:
-        """Predecessors, only where the same workload renews: another name may not inherit its tokens."""
-        if spec.replaces is None or _uri(spec.replaces) != spec.spiffe_id:
+        """Predecessors, only where the same workload renews: another name may not inherit its tokens; or where the same
+        instance was proven to attest again."""
+        now, longest = self._clock.now(), self._signing.longest_token
+        if spec.replaces is None:
+            await replace(self._store, spec.continues, now=now, longest=longest)
+            return spec.continues
+        if _uri(spec.replaces) != spec.spiffe_id:
             return ()
-        return await predecessors(
-            self._store,
-            spec.replaces,
-            self._rotation.view.authorities,
-            now=self._clock.now(),
-            longest=self._signing.longest_token,
-        )
+        authorities = self._rotation.view.authorities
+        return await predecessors(self._store, spec.replaces, authorities, now=now, longest=longest)
 
     def _sign(
         self,

@@ -39,6 +39,12 @@ async def predecessors(
     return (digest, *earlier)[: successor.MAX_PREDECESSORS]
 
 
+async def replace(store: Store, digests: Iterable[bytes], *, now: float, longest: float) -> None:
+    """These are replaced from now on, or were before: for `longest` seconds from then. Raises StoreError."""
+    for digest in digests:
+        await store.add(_TABLE, digest.hex(), b"", expires=now + longest)
+
+
 def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(authority)

@@ -4,9 +4,12 @@
 2. The TLS contexts for our own calls are made anew under that trust, also those of certificates that we have already;
    one that is not trusted itself any more is dropped. So no authority is met on an old connection, either.
 3. Who calls us as ourselves (`leaf`) is known by the newest certificate. One that cannot be used changes nothing.
-4. For our own calls the former certificate is shown for `overlap` longer: Envoy's open connections still show it to
-   the upstream, and what is bound to it is accepted with it and with its successor, while what is bound to the
-   successor would not be accepted with it.
+4. For our own calls a certificate that the new one names as its predecessor is shown for `overlap` longer: Envoy's
+   open connections still show it to the upstream, and what is bound to it is accepted with it and with its successor,
+   while what is bound to the successor would not be accepted with it.
+5. A certificate that the new one does not name is not shown any more. Nothing is accepted on both kinds of
+   connection then, and the former one may have been replaced for a reason. The tokens that were exchanged with it are
+   not handed out any more (they are kept by certificate); Envoy's open connections are refused until they end.
 """
 
 from __future__ import annotations
@@ -45,7 +48,9 @@ AUTHORITY: Final = "spiffe://{}/authority"
 _LOOK: Final = 2.0
 """Seconds between two looks at the files."""
 _BEFORE_THE_END: Final = 10.0
-"""Seconds before its end when a certificate is not shown any more."""
+"""Seconds before its end when a certificate is not shown any more …"""
+_SHARE_OF_LIFE: Final = 20
+"""… or this part of its life, where that is less."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +60,12 @@ class Shown:
     svid: Svid
     leaf: Leaf
     context: ssl.SSLContext
+
+    @property
+    def shown_until(self) -> float:
+        """Seconds since the epoch; for a certificate that was replaced."""
+        life = self.leaf.not_after - self.leaf.not_before
+        return self.leaf.not_after - min(_BEFORE_THE_END, life / _SHARE_OF_LIFE)
 
 
 class ServerIdentity:
@@ -107,7 +118,7 @@ class ServerIdentity:
         """The certificate for our own calls; None while there is none that is valid."""
         while self._former:
             former, until = self._former[0]
-            if self._clock.monotonic() < until and former.leaf.not_after - self._clock.now() > _BEFORE_THE_END:
+            if self._clock.monotonic() < until and self._clock.now() < former.shown_until:
                 return former
             self._former.pop(0)
         return self._newest if self.ready else None
@@ -139,7 +150,7 @@ class ServerIdentity:
             log.error("identity kept as it was: %s", error)  # noqa: TRY400 - the message says all
 
     async def take(self, given: X509Context) -> None:
-        """Steps 1 to 4 of the module's docstring. Raises IdentityError when the new certificate cannot be used."""
+        """Steps 1 to 5 of the module's docstring. Raises IdentityError when the new certificate cannot be used."""
         for name in self._trust.keys() | given.trust.keys():  # 1
             self.trust_bundle(name).replace(given.trust.get(name, ()))
         authorities = given.trust.get(given.svid.trust_domain, ())
@@ -153,7 +164,8 @@ class ServerIdentity:
             raise
         if kept is not None and kept.leaf.x5t != newest.leaf.x5t:
             former.append((kept, self._clock.monotonic() + self.settings.overlap))
-        self._newest, self._former = newest, former[-MAX_PREDECESSORS:]  # 3, 4
+        continued = [(shown, until) for shown, until in former if shown.leaf.x5t in newest.leaf.predecessors]  # 5
+        self._newest, self._former = newest, continued[-MAX_PREDECESSORS:]  # 3, 4
         self._changed(newest.leaf.not_after)
         self._there.set()
 

@@ -92,9 +92,12 @@ def join_token(
     entry: Annotated[str, typer.Argument(help="Name of a registration entry.")],
     config: File = DEFAULT_FILE,
     ttl: Annotated[int, typer.Option(help="Seconds until it is worth nothing.", min=1, max=86400)] = 600,
+    instance: Annotated[
+        str, typer.Option(help="Where the workload runs: a later token for the same place continues its bindings.")
+    ] = "",
 ) -> None:
     """Print a one-time join token, and nothing else. It is shown once and nowhere kept."""
-    print(_ask(config, "POST", "/join-token", {"entry": entry, "ttl": ttl})["token"])
+    print(_ask(config, "POST", "/join-token", {"entry": entry, "ttl": ttl, "instance": instance})["token"])
 
 
 @app.command()

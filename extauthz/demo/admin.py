@@ -22,7 +22,8 @@ class Admin(Protocol):
     async def trust(self) -> str:
         """PEM of the trust domain's certificate authorities. This and what follows raises ExtauthzError."""
 
-    async def join_token(self, entry: str) -> str: ...
+    async def join_token(self, entry: str, instance: str = "") -> str:
+        """`instance`: the place where the workload runs, which is the same when it starts again."""
 
     async def revoke(self, kind: str, value: str) -> None: ...
 
@@ -49,8 +50,9 @@ class SocketAdmin:
     async def trust(self) -> str:
         return str((await self._ask("GET", "/trust"))["pem"])
 
-    async def join_token(self, entry: str) -> str:
-        return str((await self._ask("POST", "/join-token", {"entry": entry, "ttl": 60}))["token"])
+    async def join_token(self, entry: str, instance: str = "") -> str:
+        order = {"entry": entry, "ttl": 60, "instance": instance}
+        return str((await self._ask("POST", "/join-token", order))["token"])
 
     async def revoke(self, kind: str, value: str) -> None:
         await self._ask("POST", "/revoke", {"kind": kind, "value": value, "reason": "demonstration"})

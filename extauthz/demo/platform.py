@@ -173,7 +173,9 @@ class Platform:
     async def _start_part(self, name: str) -> None:
         part = self._entries[name].part
         if name.endswith(".agent") and not part.running:
-            part.secrets = {config_files.JOIN_TOKEN: await self.authority.admin.join_token(name.removesuffix(".agent"))}
+            # The same place when it starts again: what its certificate is bound to serves on.
+            token = await self.authority.admin.join_token(name.removesuffix(".agent"), instance=name)
+            part.secrets = {config_files.JOIN_TOKEN: token}
         part.start()
 
     def _add(self, name: str, command: list[str], probe: Callable[[], Awaitable[bool]]) -> Part:

@@ -59,8 +59,8 @@ class ContainerAdmin:
     async def trust(self) -> str:
         return await self._ask("trust")
 
-    async def join_token(self, entry: str) -> str:
-        return (await self._ask("join-token", entry)).strip()
+    async def join_token(self, entry: str, instance: str = "") -> str:
+        return (await self._ask("join-token", entry, *(("--instance", instance) if instance else ()))).strip()
 
     async def revoke(self, kind: str, value: str) -> None:
         await self._ask("revoke", kind, "-", stdin=value.encode())

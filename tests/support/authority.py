@@ -138,8 +138,8 @@ class RunningAuthority:
         async with httpx.AsyncClient(transport=transport, base_url="http://authority") as http:
             return await http.request(method, path, json=body)
 
-    async def join_token(self, name: str) -> str:
-        answer = await self.operator("POST", "/join-token", {"entry": name, "ttl": 60})
+    async def join_token(self, name: str, instance: str = "") -> str:
+        answer = await self.operator("POST", "/join-token", {"entry": name, "ttl": 60, "instance": instance})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["token"])
 
@@ -162,10 +162,10 @@ class RunningAuthority:
         async with httpx.AsyncClient(verify=context, base_url=self.url, timeout=30) as http:
             yield http
 
-    async def attest(self, name: str, key: ec.EllipticCurvePrivateKey | None = None) -> Svid:
+    async def attest(self, name: str, key: ec.EllipticCurvePrivateKey | None = None, *, instance: str = "") -> Svid:
         """An SVID for the entry of that name, by a fresh join token."""
         key = key or new_key()
-        body = {"attestor": "join_token", "evidence": await self.join_token(name), "csr": csr(key)}
+        body = {"attestor": "join_token", "evidence": await self.join_token(name, instance), "csr": csr(key)}
         async with self.client() as http:
             return svid_of(await http.post("/v1/attest", json=body), key)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,28 @@ from extauthz.authn.settings import IdentitySettings
 from extauthz.check.own_identity import ServerIdentity
 from extauthz.clock import ManualClock, SystemClock
 from extauthz.errors import OutboundError
+from extauthz.keys import successor
 from extauthz.workload_api.identity import IdentityError, X509Context, svid
 from extauthz.workload_api.server import WorkloadApi
 from tests.support.certs import EPOCH, HOUR, TestCa
 from tests.support.identities import Domain, Tokens, served, until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from extauthz.authn.x509_svid import Leaf
 
 US = "spiffe://bank.example/env/prod/ns/edge/sa/gateway"
 SOCKET = "unix:///run/agent.sock"
 
 
-def given(ca: TestCa, *trusted: TestCa, not_after: float = EPOCH + HOUR, **others: TestCa) -> X509Context:
-    leaf = ca.leaf(US, not_after=not_after)
+def given(
+    ca: TestCa, *trusted: TestCa, not_after: float = EPOCH + HOUR, after: Sequence[Leaf] = (), **others: TestCa
+) -> X509Context:
+    """`after`: the certificates that it names as its predecessors."""
+    before = [hashlib.sha256(leaf.certificate.public_bytes(Encoding.DER)).digest() for leaf in after]
+    leaf = ca.leaf(US, not_after=not_after, plain=[successor.extension(before)] if before else ())
     trust = {"bank.example": tuple(one.certificate for one in trusted or (ca,))}
     trust |= {name.replace("_", "."): (one.certificate,) for name, one in others.items()}
     return X509Context(svid([leaf.certificate], leaf.key), trust)
@@ -60,11 +69,11 @@ async def test_after_a_renewal_the_former_certificate_is_shown_for_a_while() -> 
     clock: Any = made._clock
     await made.take(given(ca))
     first = made.leaf
+    assert first is not None
     clock.advance(60)
-    await made.take(given(ca, not_after=EPOCH + 2 * HOUR))
+    await made.take(given(ca, not_after=EPOCH + 2 * HOUR, after=[first]))
     newest, shown = made.leaf, made.shown()
     assert newest is not None
-    assert first is not None
     assert shown is not None
     assert newest.x5t != first.x5t == shown.leaf.x5t
     clock.advance(300)
@@ -77,12 +86,57 @@ async def test_a_former_certificate_is_not_shown_to_its_end() -> None:
     made, ca = identity(overlap="1d"), TestCa()
     clock: Any = made._clock
     await made.take(given(ca))
-    await made.take(given(ca, not_after=EPOCH + 2 * HOUR))
-    clock.advance(HOUR - 10)
+    assert made.leaf is not None
+    await made.take(given(ca, not_after=EPOCH + 2 * HOUR, after=[made.leaf]))
+    clock.advance(HOUR - 11)
+    assert made.shown().leaf.x5t != made.leaf.x5t  # type: ignore[union-attr]  # there is one
+    clock.advance(1)
     shown = made.shown()
     assert shown is not None
     assert made.leaf is not None
     assert shown.leaf.x5t == made.leaf.x5t
+
+
+async def test_of_several_former_certificates_the_oldest_that_is_named_is_shown() -> None:
+    made, ca = identity(overlap="5m"), TestCa()
+    clock: Any = made._clock
+    leaves = []
+    for _ in range(3):
+        await made.take(given(ca, not_after=EPOCH + 2 * HOUR, after=leaves[::-1]))
+        assert made.leaf is not None
+        leaves.append(made.leaf)
+        clock.advance(60)
+    for leaf, wait in zip(leaves, (180, 60, 0), strict=True):
+        assert made.shown().leaf.x5t == leaf.x5t  # type: ignore[union-attr]  # there is one
+        clock.advance(wait)
+
+
+@pytest.mark.attack
+async def test_a_former_certificate_that_the_new_one_does_not_name_is_dropped_at_once() -> None:
+    """Attested anew without proof: the former key may be a thief's, and nothing fits both certificates."""
+    made, ca = identity(overlap="1d"), TestCa()
+    await made.take(given(ca))
+    first = made.leaf
+    assert first is not None
+    await made.take(given(ca, after=[first]))
+    assert made.shown().leaf.x5t == first.x5t  # type: ignore[union-attr]  # there is one
+    await made.take(given(ca))
+    assert made.leaf is not None
+    assert made.shown().leaf.x5t == made.leaf.x5t  # type: ignore[union-attr]  # there is one
+
+
+async def test_of_a_short_life_a_short_part_is_left() -> None:
+    made, ca = identity(overlap="1d"), TestCa()
+    clock: Any = made._clock
+    short = ca.leaf(US, not_before=EPOCH - 60, not_after=EPOCH + 20)
+    await made.take(X509Context(svid([short.certificate], short.key), {"bank.example": (ca.certificate,)}))
+    assert made.leaf is not None
+    first = made.leaf
+    await made.take(given(ca, after=[first]))
+    clock.advance(15.9)
+    assert made.shown().leaf.x5t == first.x5t  # type: ignore[union-attr]  # there is one
+    clock.advance(0.1)
+    assert made.shown().leaf.x5t == made.leaf.x5t  # type: ignore[union-attr]  # there is one
 
 
 @pytest.mark.attack
@@ -93,8 +147,10 @@ async def test_a_distrusted_authority_is_dropped_at_once_everywhere() -> None:
     assert former is not None
     bundle = made.trust_bundle("bank.example")
     revision, context = bundle.revision, made.context()
-    await made.take(given(old, old, new))
-    renewed = given(new, old, new)
+    again = given(old, old, new, after=[former])
+    await made.take(again)
+    assert made.leaf is not None
+    renewed = given(new, old, new, after=[made.leaf, former])
     await made.take(renewed)
     assert made.shown().leaf.x5t == former.x5t  # type: ignore[union-attr]  # there is one
     assert made.context() is not context
