@@ -5,8 +5,8 @@
 2. The subject token has been verified by this very Check, revocation included, before anything here is looked up: a
    revoked one, or one of a revoked ancestor, never gets this far.
 3. A cached token is handed out for the same subject token, the same certificate of ours and the same question only;
-   until shortly before its end, which is never after the subject token's; and if it has not been revoked itself.
-   That does not suspend.
+   until shortly before its end, which is never after the subject token's; if it has not been revoked itself; and if it
+   says no more than this very Check found of the subject token. That does not suspend.
 4. Otherwise the token service is asked, once for all who wait, and not for longer than `timeout`. A hot entry is asked
    for anew in the background before it ends.
 5. What it answers is held against what was asked: audience, subject, scopes, purpose, end, and our certificate.
@@ -47,6 +47,7 @@ _AGAIN: Final = 5.0
 """Seconds between two attempts to do so."""
 _OURS: Final = frozenset({"invalid_client", "unauthorized_client", "temporarily_unavailable", "unsupported_grant_type"})
 """Refusals that say nothing about the subject token: our identity, our entry, or the service is at fault."""
+_TOO_MUCH: Final = deny("engine.exchange_unavailable", "the exchanged token says more than the one that came")
 _NO_IDENTITY: Final = deny("engine.identity_unavailable", "tokens are exchanged with our own certificate")
 
 
@@ -148,7 +149,7 @@ class Exchanger:
         if self._clock.monotonic() >= kept.ahead:  # 4
             kept.ahead = self._clock.monotonic() + _AGAIN
             self._call(key, token, subject, wanted, own)
-        return kept.answer
+        return _for(subject, kept.answer)
 
     async def fetch(self, token: str, subject: Subject, wanted: Wanted, deadline: float) -> Granted | Deny:
         """Step 4. `deadline` is monotonic. Raises TimeoutError when it passes."""
@@ -159,7 +160,8 @@ class Exchanger:
         if call is None:
             return deny("engine.exchange_unavailable", "too many exchanges are under way")
         async with asyncio.timeout(deadline - self._clock.monotonic()):
-            return await asyncio.shield(call)  # who waits may go; the others still want the answer
+            answer = await asyncio.shield(call)  # who waits may go; the others still want the answer
+        return _for(subject, answer)  # the call may have been another Check's
 
     def _call(
         self, key: bytes, token: str, subject: Subject, wanted: Wanted, own: Shown
@@ -222,3 +224,8 @@ class Exchanger:
 
 def _key(token: str, own: Shown, wanted: Wanted) -> bytes:
     return hashlib.sha256(token.encode("ascii", "replace")).digest() + own.leaf.x5t.encode() + wanted.fingerprint
+
+
+def _for(subject: Subject, answer: Granted | Deny) -> Granted | Deny:
+    """The answer, where it is no more than `subject` may have."""
+    return _TOO_MUCH if isinstance(answer, Granted) and not answer.fits(subject) else answer

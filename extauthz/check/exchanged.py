@@ -39,6 +39,7 @@ class Granted:
     digest: str
     """SHA-256 of the token, lower-case hex."""
     subject: str
+    scopes: frozenset[str] = frozenset()
     purpose: str = ""
     token_id: str = ""
     """Its `jti`; empty for an opaque token."""
@@ -46,19 +47,29 @@ class Granted:
     issued_at: float = 0.0
     bound_to: str = ""
 
+    def fits(self, subject: Subject) -> bool:
+        """Whether it is no more than `subject` may have. Where its issuer is asked as well, a route may know that the
+        subject token is good for less than another route believes; both share one exchanged token."""
+        return (
+            self.subject == subject.id
+            and self.expires_at <= subject.expires_at
+            and self.scopes.issubset(subject.scopes)
+        )
+
     @cached_property
     def facts(self) -> ExchangeFacts:
         return ExchangeFacts(self.audience, self.actor, self.purpose, self.digest[:16], self.token_id)
 
 
-def read(
+def read(  # noqa: PLR0911 - one return a refusal, numbered
     issued: Issued, wanted: Wanted, subject: Subject, own: Shown, certificates: Collection[str], now: float
 ) -> Granted | Deny:
     """The answer, or `engine.exchange_unavailable` when it is not what was asked for.
 
     1. it ends no later than the subject token, and not yet
     2. a JWT has the form of one
-    3. it is for the audience and the subject that were asked, and its scopes and purpose are no wider
+    3. it is for the audience and the subject that were asked, and its scopes and purpose are no wider; its scopes are
+       also the subject token's, as far as this Check knows it
     4. it is bound to one of `certificates`, ours, or to none
     """
     token = issued.token
@@ -68,14 +79,18 @@ def read(
     plain = wanted.kind == "access_token"
     header = (AUTHORIZATION, f"Bearer {token}") if plain else (TXN_TOKEN, token)
     digest = hashlib.sha256(token.encode()).hexdigest()
-    granted = Granted(header, wanted.audience, own.svid.spiffe_id, expires_at, digest, subject.id, wanted.purpose)
+    may = subject.scopes.intersection(wanted.scopes) if wanted.scopes else subject.scopes
     if token.count(".") != 2:  # noqa: PLR2004 - a JWT has three parts; what is opaque we cannot read
-        return granted
+        scopes = issued.scopes or may
+        if not scopes <= may:  # 3
+            return _unusable("a token with more scopes")
+        actor = own.svid.spiffe_id
+        return Granted(header, wanted.audience, actor, expires_at, digest, subject.id, scopes, wanted.purpose)
     parsed = jose.parse(token)  # 2
     if isinstance(parsed, Deny):
         return _unusable("a malformed token")
     claims = parsed.claims
-    problem = _wider(claims, wanted, subject)  # 1, 3
+    problem = _wider(claims, wanted, subject, may)  # 1, 3
     if problem:
         return _unusable(problem)
     bound = binding.bound(claims)
@@ -89,6 +104,7 @@ def read(
         expires_at=expires_at,
         digest=digest,
         subject=subject.id,
+        scopes=frozenset(claims.get("scope", "").split()),
         purpose=_purpose(claims) or "",
         token_id=token_id if isinstance(token_id, str) else "",
         kid=parsed.header.kid or "",
@@ -97,14 +113,14 @@ def read(
     )
 
 
-def _wider(claims: dict[str, Any], wanted: Wanted, subject: Subject) -> str:
-    """In what the token is more than was asked for; empty when in nothing."""
+def _wider(claims: dict[str, Any], wanted: Wanted, subject: Subject, may: frozenset[str]) -> str:
+    """In what the token is more than was asked for; empty when in nothing. `may`: scopes that it may have."""
     audience, scope, end = claims.get("aud"), claims.get("scope", ""), claims.get("exp")
     if audience not in (wanted.audience, [wanted.audience]):
         return "a token for another audience"
     if claims.get("sub") != subject.id:
         return "a token of another subject"
-    if not isinstance(scope, str) or not (set(wanted.scopes) or subject.scopes).issuperset(scope.split()):
+    if not isinstance(scope, str) or not may.issuperset(scope.split()):
         return "a token with more scopes"
     if type(end) is not int or end > subject.expires_at:
         return "a token that outlives the one that came"

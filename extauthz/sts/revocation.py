@@ -72,13 +72,12 @@ class Revoker:
         until = self._until(proven)
         jti = proven.claims.get("jti")
         token_id = jti if isinstance(jti, str) and 0 < len(jti) <= MAX_ID else f"sha256:{proven.digest}"
-        missing = [
-            entry for entry in (("jti", token_id), ("token", proven.digest)) if not await self._known(*entry)
-        ]  # 4
+        names: dict[Literal["jti", "token"], str] = {"jti": token_id, "token": proven.digest}
+        missing = [kind for kind, value in names.items() if not await self._known(kind, value)]  # 4
         if missing and not self._may_write(client.spiffe_id):  # 4
             return Refused("temporarily_unavailable", "too many revocations; retry later", "revocation.rate")
-        for kind, value in missing:  # 4
-            await self._revocations.revoke(kind, value, until=until, reason="revoked by its holder")
+        for kind in missing:  # 4
+            await self._revocations.revoke(kind, names[kind], until=until, reason="revoked by its holder")
         if is_opaque(token):
             await self._opaque.forget(token)  # 5
         await self._audit.write(  # 6
