@@ -27,8 +27,9 @@ class Admin(Protocol):
 
     async def revoke(self, kind: str, value: str) -> None: ...
 
-    async def rotate(self, what: str) -> None:
-        """`ca` or `signing`: a new key is on its way; returns before it is active."""
+    async def rotate(self, what: str, *, compromised: bool = False) -> None:
+        """`ca` or `signing`: a new key is on its way; returns before it is active. `compromised`: the old one is
+        distrusted, and a new one active, when it returns."""
 
     async def active(self) -> dict[str, str]:
         """`ca` and `signing` → the key that signs now."""
@@ -57,8 +58,8 @@ class SocketAdmin:
     async def revoke(self, kind: str, value: str) -> None:
         await self._ask("POST", "/revoke", {"kind": kind, "value": value, "reason": "demonstration"})
 
-    async def rotate(self, what: str) -> None:
-        await self._ask("POST", "/rotate", {"what": what, "compromised": False})
+    async def rotate(self, what: str, *, compromised: bool = False) -> None:
+        await self._ask("POST", "/rotate", {"what": what, "compromised": compromised})
 
     async def active(self) -> dict[str, str]:
         return active_of(await self._ask("GET", "/status"))

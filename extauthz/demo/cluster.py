@@ -29,16 +29,20 @@ class Cluster:
     def jwks(self) -> dict[str, Any]:
         return self._mint.jwks()
 
-    def project(self, namespace: str, account: str, audience: str = CLUSTER_AUDIENCE, lifetime: float = 600.0) -> str:
-        """The token that a kubelet would give to a new pod of this service account. `lifetime` in seconds."""
-        pod = f"{account}-{uuid.uuid4().hex[:8]}"
+    def project(
+        self, namespace: str, account: str, audience: str = CLUSTER_AUDIENCE, lifetime: float = 600.0, uid: str = ""
+    ) -> str:
+        """The token that a kubelet would give to a pod of this service account. `lifetime` in seconds; `uid`: of a pod
+        that runs already, a new one without it."""
+        uid = uid or str(uuid.uuid4())
+        pod = f"{account}-{uid[:8]}"
         claims = {
             "aud": [audience],
             "sub": f"system:serviceaccount:{namespace}:{account}",
             "nbf": int(self._mint.clock.now()),
             "kubernetes.io": {
                 "namespace": namespace,
-                "pod": {"name": pod, "uid": str(uuid.uuid4())},
+                "pod": {"name": pod, "uid": uid},
                 "serviceaccount": {"name": account, "uid": str(uuid.uuid4())},
             },
         }

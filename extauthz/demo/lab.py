@@ -48,14 +48,17 @@ class Lab:
         self.platform = platform
         self._chance = random.SystemRandom()
         self._edge = httpx.AsyncClient(verify=self._trust(), timeout=TIMEOUT, trust_env=False, http2=False)
+        self._former: list[httpx.AsyncClient] = []
+        """Clients with older trust, which requests may still be using."""
 
     async def close(self) -> None:
-        await self._edge.aclose()
+        for client in (self._edge, *self._former):
+            await client.aclose()
 
     async def believe(self) -> None:
         """Trust what the authority's trust bundle says now."""
         await self.platform.authority.believe()
-        await self._edge.aclose()
+        self._former.append(self._edge)
         self._edge = httpx.AsyncClient(verify=self._trust(), timeout=TIMEOUT, trust_env=False, http2=False)
 
     @property

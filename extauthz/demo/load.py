@@ -11,6 +11,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import httpx
+
+from extauthz.errors import ExtauthzError
+
 if TYPE_CHECKING:
     from extauthz.demo.lab import Answer, Lab
 
@@ -24,6 +28,8 @@ class Load:
     """Runs until `stop` is set. `allowed` and `denied` count answers; the lists hold what must be empty."""
 
     lab: Lab
+    per_token: int = 0
+    """Transfers after which a user signs in again; 0: never."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     allowed: int = 0
     denied: Counter[str] = field(default_factory=Counter)
@@ -48,12 +54,23 @@ class Load:
                 group.create_task(self._worker(forbidden=number % 2 == 1))
 
     async def _worker(self, *, forbidden: bool) -> None:
-        token = await self.lab.sign_in()
+        token, sent = await self.lab.sign_in(), 0
         while not self.stop.is_set():
+            if self.per_token and sent >= self.per_token:
+                token, sent = await self._signed_in(token), 0
+            sent += 1
             crossing = {"tenant": "globex", "region": "us"} if forbidden else {}
             answer = await self.lab.edge(token, self.lab.transfer(**crossing))
             self._count(answer, forbidden=forbidden)
             await asyncio.sleep(_PAUSE)
+
+    async def _signed_in(self, former: str) -> str:
+        """A new token; the former one, and a failure, when the authority gives none."""
+        try:
+            return await self.lab.sign_in()
+        except (ExtauthzError, httpx.HTTPError) as error:
+            self.failed[f"sign-in: {type(error).__name__}"] += 1
+            return former
 
     def _count(self, answer: Answer, *, forbidden: bool) -> None:
         if answer.code == "hang":

@@ -60,11 +60,19 @@ class _Entry:
 
 
 class Platform:
-    """Use it as an async context manager; `progress` is told each step in a few words."""
+    """Use it as an async context manager; `progress` is told each step in a few words, `adjust` may rewrite the files
+    that the parts start from."""
 
-    def __init__(self, *, edge_port: int = 0, progress: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        *,
+        edge_port: int = 0,
+        progress: Callable[[str], None] = lambda _: None,
+        adjust: Callable[[Platform], None] = lambda _: None,
+    ) -> None:
         self._edge_port = edge_port
         self._progress = progress
+        self._adjust = adjust
         self._entries: dict[str, _Entry] = {}
         self._root: Path | None = None
         self._passphrase = secrets.token_urlsafe(32)
@@ -169,6 +177,7 @@ class Platform:
         settings = authority_files.authority_settings(self.layout)
         config_files.write_yaml(self.layout.authority_root / "extauthz.yaml", settings)
         self.authority = Authority(self.layout.authority, self.layout.trust, SocketAdmin(self.layout.authority_admin))
+        self._adjust(self)
 
     async def _start_part(self, name: str) -> None:
         part = self._entries[name].part

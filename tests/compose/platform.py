@@ -65,8 +65,8 @@ class ContainerAdmin:
     async def revoke(self, kind: str, value: str) -> None:
         await self._ask("revoke", kind, "-", stdin=value.encode())
 
-    async def rotate(self, what: str) -> None:
-        await self._ask("rotate", what)
+    async def rotate(self, what: str, *, compromised: bool = False) -> None:
+        await self._ask("rotate", what, *(("--compromised",) if compromised else ()))
 
     async def active(self) -> dict[str, str]:
         return active_of(json.loads(await self._ask("status")))
