@@ -10,7 +10,7 @@ import pytest
 
 from extauthz.errors import MissingPart
 from extauthz.policy.native import find_library, find_tool
-from tests.support import oidc_provider
+from tests.support import oidc_provider, spire
 from tests.support.redis import find_redis
 
 
@@ -50,6 +50,14 @@ def require_oidc_provider() -> Path:
         return oidc_provider.find()
     except MissingPart as missing:
         _missing(missing.part, missing.remedy)
+
+
+def require_spire() -> tuple[str, str]:
+    """The paths of SPIRE's server and agent. Skipped even in CI: they are no package that set-up can install."""
+    try:
+        return spire.find()
+    except MissingPart as missing:
+        pytest.skip(f"{missing.part} is missing: {missing.remedy}")
 
 
 def require_envoy() -> Path:
