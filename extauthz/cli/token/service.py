@@ -1,7 +1,7 @@
 """The authority's token service, as the verbs of `extauthz token` ask it: over TLS, with an SVID where one is needed.
 
 The SVID comes from a SPIFFE Workload API (`--socket`, `identity.socket`) or from the files of `identity`; its key stays
-in memory. Then the authority must prove its SPIFFE ID; without an SVID it is known by its host name and `--trust-bundle`.
+in memory. The authority must then prove its SPIFFE ID; without an SVID it is known by host name and `--trust-bundle`.
 """
 
 from __future__ import annotations
