@@ -1,0 +1,68 @@
+"""The demo's inventory, held against what was looked at and agreed to."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.support.inventory import Demo
+
+AGREED = Path(__file__).parent / "demo.json"
+REGENERATE = "look at the difference; to agree to it: UPDATE_AGREED=1 pytest tests/unit/inventory"
+
+
+def document(demo: Demo) -> dict[str, Any]:
+    """What does not change from run to run: no ports, no digests."""
+    text = json.dumps(demo.inventory.as_json()).replace(demo.authority, "https://authority")
+    whole = json.loads(text)
+    for file in whole["files"]:
+        del file["digest"]
+    whole["trust"] = [word for word in whole["trust"] if word["kind"] != "attribute source"]  # its port changes
+    return whole
+
+
+def test_the_demos_inventory_is_the_one_that_was_agreed_to(demo: Demo):
+    found = document(demo)
+    if os.environ.get("UPDATE_AGREED"):
+        AGREED.write_text(json.dumps(found, indent=1) + "\n")
+    assert found == json.loads(AGREED.read_text()), REGENERATE
+
+
+def principal(demo: Demo, ending: str) -> Any:
+    (found,) = [one for one in demo.inventory.principals if one.id.endswith(ending)]
+    return found
+
+
+def test_who_may_reach_what(demo: Demo):
+    retrainer = principal(demo, "ns/training/sa/retrainer")
+    assert retrainer.reaches == ("storage/read-dataset",)  # not staging's: it is of another environment
+    assert [(held.kind, held.lifetime) for held in retrainer.credentials] == [("x509-svid", 600.0), ("jwt-svid", 300.0)]
+    assert retrainer.tenant == "acme"
+    gateway = principal(demo, "ns/edge/sa/gateway")
+    assert {"edge/call-orchestration", "orchestration/decide-transfer"} <= set(gateway.reaches)
+    assert "https://orchestration.bank.example" in gateway.credentials[-1].audiences
+    staging = principal(demo, "env/staging/ns/model/sa/fraud-scorer")
+    assert staging.reaches == ("storage-staging/read-features",)
+    (partner,) = [one for one in demo.inventory.principals if one.kind == "api_key"]
+    assert (partner.id, partner.reaches) == ("partner1", ("edge/read-rates",))
+    frank = principal(demo, " frank")
+    assert frank.reaches == ("edge/change-limit",)
+    assert frank.credentials[0].kind == "opaque token"
+
+
+def test_paths_say_by_whom_and_for_how_long(demo: Demo):
+    paths = {path.id: path for path in demo.inventory.paths}
+    transfer = paths["edge/create-transfer"]
+    assert (transfer.callers, transfer.kinds, transfer.effects) == (("anyone",), ("jwt",), ("money",))
+    assert (transfer.lifetime, transfer.access) == (600.0, "write")
+    assert transfer.minted_by == ("spiffe://bank.example/authority", "https://lab.bank.example")
+    limit = paths["edge/change-limit"]
+    assert (limit.kinds, limit.step_up, limit.upstream) == (("jwt", "opaque"), ("mfa", "within 5m"), "no token")
+    call = paths["edge/call-orchestration"]
+    assert (call.through, call.access, call.binding) == ("self", "call", "received")
+    assert call.upstream == "a token for https://orchestration.bank.example"
+    assert paths["storage/read-dataset"].kinds == ("workload",)
+    assert demo.inventory.gaps == ()
