@@ -23,6 +23,7 @@ _PATIENCE: Final = 45.0
 _ENOUGH: Final = 5
 UNNOTICED: Final = "no request was refused"
 """Promised where what was issued serves on."""
+SILENT: Final = "a server that does not answer"
 _CRASH: Final = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGKILL)"
 _CHANGE: Final = """
 from pathlib import Path
@@ -187,7 +188,7 @@ async def _another(platform: ComposePlatform, before: set[str]) -> set[str]:
     deadline = time.monotonic() + _PATIENCE
     while True:
         found = await _revisions(platform)
-        if not found & before or time.monotonic() > deadline:
+        if not found & (before | {SILENT}) or time.monotonic() > deadline:
             return found
         await asyncio.sleep(0.5)
 
@@ -195,7 +196,7 @@ async def _another(platform: ComposePlatform, before: set[str]) -> set[str]:
 async def _revisions(platform: ComposePlatform) -> set[str]:
     servers = [f"{zone}-extauthz" for zone in platform.layout.zones]
     said = await asyncio.gather(*(platform.execute(server, "python", "-IS", "-c", _REVISION) for server in servers))
-    return {text for _, text in said}
+    return {text if code == 0 else SILENT for code, text in said}
 
 
 async def _started(platform: ComposePlatform) -> dict[str, str]:

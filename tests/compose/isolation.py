@@ -20,7 +20,7 @@ _CALLERS: Final = {
     "feature-store": ("gateway", "orchestrator", "fraud-scorer", "model-envoy"),
     "edge-extauthz": ("storage-envoy", "feature-store", "catalogue"),
     "edge-agent": ("storage-agent", "model-envoy", "storage-extauthz", "catalogue"),
-    "model-extauthz": ("edge-agent", "storage-agent", "edge-extauthz", "storage-envoy"),
+    "model-extauthz": ("edge-agent", "storage-agent", "edge-envoy", "storage-envoy"),
 }
 """A container → those of other zones that it must not reach."""
 _PORTS: Final = (80, 443, 8000, 8080, 8181, 8443, 9190, 9901)

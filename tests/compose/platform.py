@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 WAY_IN: Final = {9001: "orchestration", 9002: "model", 9003: "storage", 9004: "storage-staging"}
 """Port of the container `way-in` → the zone whose Envoy it leads to; see access.yml."""
 _UP: Final = 300.0
-_READY: Final = 60.0
+_READY: Final = 120.0
+"""Seconds, on a machine that is busy with others."""
 _POLL: Final = 0.2
 _TRACEBACK: Final = "Traceback (most recent call last)"
 
@@ -185,9 +186,11 @@ class ComposePlatform:
         inspected = json.loads(await self.engine.must("inspect", container))[0]
         _, *command = inspected["Config"]["Healthcheck"]["Test"]
         deadline = time.monotonic() + seconds
-        while not (await self.engine.run("exec", container, *command)).ok:
+        while not (asked := await self.engine.run("exec", container, *command)).ok:
             if time.monotonic() > deadline:
-                raise ExtauthzError(f"{service} was not well after {seconds:.0f} s")
+                words = await self.engine.run("logs", "--tail", "20", container)
+                said = (asked.error, words.out[-2000:], words.error[-2000:])
+                raise ExtauthzError("\n".join((f"{service} was not well after {seconds:.0f} s", *said)))
             await asyncio.sleep(_POLL)
 
     async def healthy(self, *profiles: str, services: Iterable[str] = (), seconds: float = _READY) -> None:
