@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import ssl
 import stat
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import jwt
 import pytest
@@ -28,6 +31,7 @@ from extauthz.errors import ExtauthzError, MissingPart
 from extauthz.policy import loader
 from extauthz.policy.native import find_tool
 from tests.compose import engine
+from tests.compose.platform import ComposePlatform, ContainerAdmin
 from tests.compose.table import Table
 from tests.support.parts import require_envoy, require_opa
 
@@ -228,6 +232,20 @@ async def test_a_command_that_fails_shows_what_it_said(tmp_path):
         await found.must("info")
 
 
+async def test_the_operator_gives_secrets_by_standard_input(tmp_path):
+    """What an operator's verb is given is seen by nobody who lists processes."""
+    docker, seen = tmp_path / "docker", tmp_path / "seen"
+    docker.write_text(f'#!/bin/sh\n[ "$1" = exec ] && echo "$@ < $(cat)" >> {seen}\necho container\n')
+    docker.chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    platform = ComposePlatform(engine.Engine({"PATH": path}, None), lambda _: None)
+    await ContainerAdmin(platform).revoke("token", "xat_secret")
+    command, _, given = seen.read_text().strip().partition(" < ")
+    assert command == "exec -i container extauthz authority revoke token - -c /platform/authority/extauthz.yaml"
+    assert given == "xat_secret"
+    await platform.close()
+
+
 def test_a_row_is_what_was_expected_to_the_letter():
     said = []
     table = Table(said.append)
@@ -242,9 +260,9 @@ def test_a_row_is_what_was_expected_to_the_letter():
 # scripts of the image
 
 
-def _check(what):
+def _check(*what):
     script = ROOT / "deploy" / "healthcheck.py"
-    return subprocess.run([sys.executable, "-IS", str(script), what], capture_output=True, check=False, timeout=30)
+    return subprocess.run([sys.executable, "-IS", str(script), *what], capture_output=True, check=False, timeout=30)
 
 
 def test_healthcheck(tmp_path):
@@ -262,6 +280,36 @@ def test_healthcheck(tmp_path):
     gone = _check(f"http://127.0.0.1:{port}/readyz")
     assert gone.returncode == 1
     assert b"Traceback" not in gone.stderr
+
+
+class _Well(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/readyz" else 503)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Nothing is said."""
+
+
+def test_healthcheck_over_https_believes_only_whom_it_is_told(tmp_path):
+    ca = DevCa(TRUST_DOMAIN)
+    ca.server("localhost").write(tmp_path, "server")
+    (tmp_path / "trust.pem").write_bytes(ca.trust_bundle)
+    (tmp_path / "other.pem").write_bytes(DevCa(TRUST_DOMAIN).trust_bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Well) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            url = f"https://localhost:{server.server_address[1]}"
+            assert _check(f"{url}/readyz", str(tmp_path / "trust.pem")).returncode == 0
+            assert _check(f"{url}/other", str(tmp_path / "trust.pem")).returncode == 1
+            assert _check(f"{url}/readyz", str(tmp_path / "other.pem")).returncode == 1
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 @pytest.mark.opa
