@@ -170,7 +170,7 @@ class Pipeline:
         if isinstance(workload, Deny):
             return workload
         facts.workload = workload
-        if route.settings.effects and self._revocations.stale:
+        if self._unsure(route):
             return deny("engine.revocations_stale")
         # 4 credential
         subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
@@ -227,6 +227,10 @@ class Pipeline:
         if isinstance(workload, Deny) or route.settings.public or route.callers(workload.id):
             return workload
         return deny("workload.route_denied", f"route {route.settings.name}")
+
+    def _unsure(self, route: Route) -> bool:
+        """Whether the route does something to the world, and nobody knows what has been revoked."""
+        return bool(route.settings.effects) and self._revocations.stale
 
     async def _exchange(self, decision: Allow, facts: Facts, deadline: float, trail: Trail) -> Deny | None:
         """Step 7, the part that may wait. None: `facts.granted` is the token for the upstream. Raises EngineFault."""

@@ -116,7 +116,7 @@ class BrokenTokens:
 @pytest.mark.attack
 @pytest.mark.parametrize("error", [TimeoutError(), EngineFault("engine.deadline", "keys")])
 async def test_a_layer_that_cannot_answer_denies_whatever_envoys_failure_mode(bank, error):
-    bank.app._active.pipeline._tokens = BrokenTokens(error)
+    bank.app._active.pipeline._credentials._tokens = BrokenTokens(error)
     assert await refused(bank, question(bank)) == "engine.deadline"
 
 

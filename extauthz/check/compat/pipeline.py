@@ -113,6 +113,8 @@ class CompatPipeline(Pipeline):
         if isinstance(workload, Deny):
             return workload
         facts.workload = workload
+        if self._unsure(route):
+            return deny("engine.revocations_stale")
         try:
             subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
         except EngineFault as fault:
