@@ -2,8 +2,10 @@
 
 1. Every call opens its own connection: what is shown and what is believed are those of this moment, and no connection
    outlives a certificate.
-2. The server must be `spiffe://<trust domain>/authority`, by the trust bundle in force or the bootstrap bundle; this is
-   known before a byte of evidence leaves (`workload_api.tls`).
+2. The server must be `spiffe://<trust domain>/authority`, which is known before a byte of evidence leaves
+   (`workload_api.tls`). Who may vouch for it: the trust bundle in force, and the bootstrap file alone while there is
+   none. Once there is one, the file counts only where it was replaced since: what stood in it at the start may have
+   been distrusted, and its key be a thief's, while a newer file is the operator's newer word.
 3. Answers are bounded, strict JSON; a refusal is a value with the authority's own words, anything else is a fault.
 """
 
@@ -67,10 +69,16 @@ class Authority:
         self._clock = clock
         self._instance = secrets.token_hex(16)
         """Tells this process from others of the same SPIFFE ID, also over a renewal. No secret."""
+        self._bootstrap = b""
+        """The bootstrap file as it was when there was nothing else to believe."""
 
-    async def attest(self, evidence: str, csr: str, key: PrivateKey) -> Identity | Refusal:
-        body = {"attestor": self._settings.attestor, "evidence": evidence, "csr": csr}
-        return self._granted(await self._post("/v1/attest", body, None), key)
+    async def attest(
+        self, evidence: str, csr: str, key: PrivateKey, before: Identity | None = None
+    ) -> Identity | Refusal:
+        """`before`: the identity that is replaced. Its certificate is not shown; its trust is believed."""
+        body = orjson.dumps({"attestor": self._settings.attestor, "evidence": evidence, "csr": csr})
+        path, time = "/v1/attest", self._settings.timeout
+        return self._granted(await self._call("POST", path, body, before, time, anonymous=True), key)
 
     async def renew(self, identity: Identity, csr: str, key: PrivateKey) -> Identity | Refusal:
         answer = self._granted(await self._post("/v1/renew", {"csr": csr}, identity), key)
@@ -107,12 +115,21 @@ class Authority:
         except IdentityError as error:
             raise AuthorityFault(f"the authority's answer is refused: {error}") from None
 
-    async def _post(self, path: str, body: Any, identity: Identity | None) -> Any:
+    async def _post(self, path: str, body: Any, identity: Identity) -> Any:
         return await self._call("POST", path, orjson.dumps(body), identity, self._settings.timeout)
 
-    async def _call(self, method: str, path: str, content: bytes | None, identity: Identity | None, time: float) -> Any:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        identity: Identity | None,
+        time: float,
+        *,
+        anonymous: bool = False,
+    ) -> Any:
         base = self._settings.authority
-        context = await asyncio.to_thread(self._context, identity)  # 1, 2
+        context = await asyncio.to_thread(self._context, identity, anonymous=anonymous)  # 1, 2
         outbound = Outbound([base], timeout=time, max_bytes=MAX_ANSWER, verify=context)
         headers = {"accept": "application/json"} | ({"content-type": "application/json"} if content else {})
         try:
@@ -128,15 +145,19 @@ class Authority:
             return _refusal(answer.status, document)
         raise AuthorityFault(f"the authority answered {answer.status}" + ("" if document else ", and no JSON"))
 
-    def _context(self, identity: Identity | None) -> ssl.SSLContext:
+    def _context(self, identity: Identity | None, *, anonymous: bool) -> ssl.SSLContext:
         """Raises AuthorityFault. Blocks: reads the bootstrap bundle."""
         path = self._settings.trust_bundle
         domain = self._settings.trust_domain or (identity.svid.trust_domain if identity else "*")
         try:
-            authorities = parse_pem(path.read_bytes())
-            if identity is not None:
-                authorities += identity.trust[identity.svid.trust_domain].authorities
-            return client_context(identity.svid if identity else None, authorities, f"spiffe://{domain}/authority")
+            content = path.read_bytes()
+            authorities = identity.trust[identity.svid.trust_domain].authorities if identity else ()
+            if identity is None:
+                self._bootstrap = content
+            if identity is None or content != self._bootstrap:
+                authorities += parse_pem(content)
+            shown = identity.svid if identity and not anonymous else None
+            return client_context(shown, authorities, f"spiffe://{domain}/authority")
         except OSError as error:
             raise AuthorityFault(f"{path} cannot be read: {error.strerror}") from None
         except IdentityError as error:

@@ -112,7 +112,7 @@ class Renewal:
             if not isinstance(answer, Refusal) or answer.status not in _NOT_YOU:
                 return answer
             log.warning("the authority refuses to renew, attesting again: %s", answer)  # 3
-        return await self._authority.attest(await self._evidence(), csr, key)
+        return await self._authority.attest(await self._evidence(), csr, key, identity)
 
     def _failed(self, why: str) -> None:
         self._held.failures += 1

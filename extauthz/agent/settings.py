@@ -121,7 +121,7 @@ class AgentSettings(Settings):
     trust_domain: TrustDomainName | None = None
     """The trust domain that the authority must be of. Without it: any that the bootstrap bundle vouches for."""
     trust_bundle: Path
-    """PEM file with the certificate authorities that vouch for the authority at the start; read at each call."""
+    """PEM file with the certificate authorities that vouch for the authority at the start, or since it was replaced."""
     attestation: AttestationKind
     """What proves who this workload is."""
     socket: Address = "unix:///run/extauthz/agent.sock"

@@ -246,6 +246,8 @@ async def test_a_distrusted_authority_is_left_at_once(authority, tmp_path):
         authority.join_tokens["xjt_good"] = "/app"
         authority.domain.rotate()
         authority.domain.old.clear()
+        await authority.stop()
+        await authority.start()  # under a certificate of the new one, as the real listener
         authority.next_trust()
         await until(lambda: agent.held.renewals == 2)
         assert agent.held.identity.svid.chain[0].issuer == authority.domain.ca.certificate.subject

@@ -39,7 +39,7 @@ class Scripted:
         self.answers = answers
         self.calls = []
 
-    async def attest(self, evidence, csr, key):
+    async def attest(self, evidence, csr, key, before):
         return self._next("attest")
 
     async def renew(self, identity, csr, key):
