@@ -194,12 +194,14 @@ async def _rotated(lab: Lab, what: str) -> None:
 
 async def rotate(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Result:
     """The whole of it. Raises ExtauthzError when the platform does not start."""
-    async with _platform(say) as (platform, lab):
+    async with warm(say) as (platform, lab):
         return await _rotations(platform, lab, plan, say)
 
 
 @contextlib.asynccontextmanager
-async def _platform(say: Callable[[str], None], lives: Lives | None = None) -> AsyncIterator[tuple[Platform, Lab]]:
+async def warm(
+    say: Callable[[str], None] = lambda _: None, lives: Lives | None = None
+) -> AsyncIterator[tuple[Platform, Lab]]:
     """A warm platform with short lives; its clients trust what the bundle says."""
     async with Platform(progress=say, adjust=(lives or Lives()).adjust) as platform, Kubelet(platform).working():
         lab = Lab(platform)
@@ -211,7 +213,7 @@ async def _platform(say: Callable[[str], None], lives: Lives | None = None) -> A
 
 
 @contextlib.asynccontextmanager
-async def _loaded(lab: Lab, per_token: int = PER_TOKEN) -> AsyncIterator[Load]:
+async def loaded(lab: Lab, per_token: int = PER_TOKEN) -> AsyncIterator[Load]:
     load = Load(lab, per_token)
     tasks = Tasks()
     running = tasks.start(load.run(), "load")
@@ -223,7 +225,7 @@ async def _loaded(lab: Lab, per_token: int = PER_TOKEN) -> AsyncIterator[Load]:
 
 
 @contextlib.asynccontextmanager
-async def _watched(lab: Lab) -> AsyncIterator[Watch]:
+async def watched(lab: Lab) -> AsyncIterator[Watch]:
     watch = Watch(lab)
     tasks = Tasks()
     tasks.start(watch.run(), "watch")
@@ -235,7 +237,7 @@ async def _watched(lab: Lab) -> AsyncIterator[Watch]:
 
 async def _rotations(platform: Platform, lab: Lab, plan: Plan, say: Callable[[str], None]) -> Result:
     started = time.monotonic()
-    async with _watched(lab) as watch, _loaded(lab) as load:
+    async with watched(lab) as watch, loaded(lab) as load:
         for number in range(max(plan.authorities, plan.signing)):
             if number < plan.authorities:
                 say(f"CA rotation {number + 1}")
@@ -289,14 +291,14 @@ def _short(seconds: float | None) -> str:
 
 async def emergency(say: Callable[[str], None] = lambda _: None) -> Outage:
     """The CA's key is stolen, and its certificates with it. Raises ExtauthzError when the platform does not start."""
-    async with _platform(say) as (_, lab):
+    async with warm(say) as (_, lab):
         return await _emergency(lab, say)
 
 
 async def _emergency(lab: Lab, say: Callable[[str], None]) -> Outage:
     admin = lab.platform.authority.admin
     stolen = await lab.attest("join_token", await admin.join_token(MODEL.name))
-    async with _watched(lab) as watch, _loaded(lab) as load:
+    async with watched(lab) as watch, loaded(lab) as load:
         await asyncio.sleep(3)
         before = failures(load)
         say(f"the CA is compromised; failures so far: {dict(before)}")
