@@ -8,8 +8,6 @@ somebody listens on is not touched.
 from __future__ import annotations
 
 import os
-import socket
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +16,7 @@ import grpc
 from extauthz.errors import ExtauthzError
 from extauthz.sds import messages as sds
 from extauthz.transport import health
+from extauthz.transport.choose import free_unix
 from extauthz.transport.settings import unix_path
 from extauthz.workload_api import messages as workload_api
 
@@ -60,7 +59,7 @@ class AgentServer:
     async def start(self) -> None:
         """Raises ExtauthzError when the socket cannot be had. Blocks for an instant."""
         path = Path(unix_path(self._address))
-        _claim(path)
+        free_unix(path)
         before = os.umask(_PRIVATE)
         try:
             self._server.add_insecure_port(self._address)
@@ -96,25 +95,3 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no 
 
     def service(self, handler_call_details: Any) -> Any:
         return self._methods.get(handler_call_details.method)
-
-
-def _claim(path: Path) -> None:
-    """Removes the socket of an agent that is gone. Raises ExtauthzError when the path is somebody else's."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ExtauthzError(f"cannot listen on {path}: {error.strerror}") from None
-    if not stat.S_ISSOCK(mode):
-        raise ExtauthzError(f"cannot listen on {path}: it is there, and is no socket")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except OSError as error:
-            raise ExtauthzError(f"cannot listen on {path}: {error.strerror or 'somebody listens there'}") from None
-    raise ExtauthzError(f"cannot listen on {path}: another agent listens there")

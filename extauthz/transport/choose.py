@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +35,7 @@ def reserve(address: str) -> tuple[str, socket.socket | None]:
     Raises ExtauthzError when something else listens there: with SO_REUSEPORT the kernel would silently split the calls.
     """
     if path := unix_path(address):
-        _free_unix(Path(path))
+        free_unix(Path(path))
         return address, None
     host, port = host_port(address)
     try:
@@ -57,7 +56,7 @@ def listen(address: str, *, mode: int = 0o660) -> socket.socket:
     path = unix_path(address)
     try:
         if path:
-            _free_unix(Path(path))
+            free_unix(Path(path))
             server = _bound(socket.AF_UNIX, path)
             Path(path).chmod(mode)
         else:
@@ -83,22 +82,21 @@ def _bound(family: int, where: Any, *options: int) -> socket.socket:
     return made
 
 
-def _free_unix(path: Path) -> None:
-    """Removes a socket that nobody listens on any more. Raises ExtauthzError for anything else in the way."""
+def free_unix(path: Path) -> None:
+    """Removes a socket that nobody listens on any more. Raises ExtauthzError for anything else in the way: also for a
+    socket that does not answer now, which may be a server's that is busy, or another user's."""
     try:
-        mode = path.lstat().st_mode
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ExtauthzError(f"cannot listen on unix://{path}: it is there, and is no socket")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(str(path))
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise ExtauthzError(f"cannot listen on unix://{path}: the directory does not exist") from None
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ExtauthzError(f"cannot listen on unix://{path}: there is a file that is no socket")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            with suppress(FileNotFoundError):
-                path.unlink()
-            return
-    raise ExtauthzError(f"cannot listen on unix://{path}: something listens there already")
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ExtauthzError(f"cannot listen on unix://{path}: {error.strerror or 'something is there'}") from None
+    else:
+        raise ExtauthzError(f"cannot listen on unix://{path}: something listens there already")

@@ -104,7 +104,7 @@ async def test_the_socket_is_for_its_owner_alone_and_goes_with_the_agent(authori
 
 async def test_a_second_agent_does_not_take_the_socket(agent, authority, tmp_path):
     other = Agent(agent._settings, SystemClock())
-    with pytest.raises(ExtauthzError, match="another agent listens"):
+    with pytest.raises(ExtauthzError, match="something listens there already"):
         await other.start()
     await other.stop()
     assert Path(tmp_path / "agent.sock").exists()
