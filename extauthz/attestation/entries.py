@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 _HOLE: Final = re.compile(r"\{([a-z0-9]{1,32}\.[A-Za-z0-9_.-]{1,64})\}")
 _PROBE: Final = "x"
 """Stands for a hole when the shape of a template is judged."""
-_DNS_NAME: Final = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DNS_NAME: Final = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_DNS: Final = 253
+MAX_DNS_NAMES: Final = 32
+"""As many as `ca.profile` certifies."""
 _WAYS: Final = frozenset({"name", "attestors", "selectors"})
 """Keys of an entry that say how a workload is recognised; the others say what it gets."""
 
@@ -48,7 +50,7 @@ def _template(text: str) -> str:
 
 def _dns_name(name: str) -> str:
     if len(name) > _MAX_DNS or not _DNS_NAME.fullmatch(name):
-        raise ValueError("a DNS name in lower case is expected")
+        raise ValueError("a DNS name in lower case is expected, without a wildcard")
     return name
 
 
@@ -83,8 +85,8 @@ class EntrySettings(Settings):
     """Scopes that its own access tokens (client_credentials) may have."""
     purposes: tuple[Purpose, ...] = ()
     """Purposes that its own access tokens may be for."""
-    dns_names: tuple[DnsName, ...] = ()
-    """DNS names in its X.509-SVIDs."""
+    dns_names: Annotated[tuple[DnsName, ...], Field(max_length=MAX_DNS_NAMES)] = ()
+    """DNS names in its X.509-SVIDs; no wildcards, and none of the authority's."""
     environment: Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?)?$")] = ""
     """Environment that it belongs to."""
     tenant: Annotated[str, Field(max_length=128)] = ""

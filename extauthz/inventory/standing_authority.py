@@ -63,10 +63,6 @@ def _entries(settings: AuthoritySettings) -> Iterator[Row]:
             why = "Whoever can make a workload with the attested values makes an identity."
             remedy = "Register the workloads that there are, each by its own ID."
             yield "template", place, entry.spiffe_id, why, remedy
-        for name in entry.dns_names:
-            if name.startswith("*."):
-                why = "It can stand for every host of the domain."
-                yield "wildcard", f"{place}.dns_names", name, why, "Name the hosts."
 
 
 def _attestor(attestor: AttestorSettings) -> Iterator[Row]:

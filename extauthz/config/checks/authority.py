@@ -70,6 +70,8 @@ def entries_are_of_the_own_trust_domain(config: Config) -> Iterator[Finding]:
             )
         elif entry.spiffe_id == authority.own_id:
             yield Finding((*place, "spiffe_id"), "this is the authority's own SPIFFE ID", "choose another path")
+        for name in sorted({*entry.dns_names} & {*authority.dns_names} - {"localhost"}):
+            yield Finding((*place, "dns_names"), f"{name} is the authority's own name", "remove it")
 
 
 @error

@@ -57,6 +57,12 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "authority.entries[1].spiffe_id",
         "own SPIFFE ID",
     ),
+    (
+        "entries_are_of_the_own_trust_domain",
+        authority(entry(dns_names=["edge.bank.example", "ca.bank.example"]), dns_names=["ca.bank.example"]),
+        "authority.entries[0].dns_names",
+        "ca.bank.example is the authority's own name",
+    ),
     ("entries_agree", authority(entry(), entry()), "authority.entries[1]", "called edge"),
     (
         "entries_agree",
@@ -119,6 +125,10 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("development_users_stay_in_development", authority(sts={**STS, "development": USERS}, unsafe_development=True)),
     ("entries_are_of_the_own_trust_domain", authority(entry())),
+    (
+        "entries_are_of_the_own_trust_domain",
+        authority(entry(dns_names=["edge.bank.example", "localhost"]), dns_names=["ca.bank.example", "localhost"]),
+    ),
     ("entries_agree", authority(entry(), entry(name="too", selectors=["join:too"]))),
     ("entries_name_attestors_that_are_there", authority(entry())),
     ("lives_fit_into_the_authoritys", authority(entry(svid_ttl="2h", jwt_ttl="1h"), ca={"max_svid_ttl": "2h"})),

@@ -98,7 +98,6 @@ OPENINGS = {
         authority(entry={"spiffe_id": "spiffe://bank.example/env/prod/ns/{k8s.ns}/sa/x"}),
         ["template"],
     ),
-    "wildcard host": (authority(entry={"dns_names": ["*.bank.example"]}), ["wildcard"]),
     "every namespace": (authority(cluster={"namespaces": ["*"]}), ["wildcard"]),
     "accounts by pattern": (authority(cluster={"service_accounts": ["model/*"]}), ["wildcard"]),
     "tokens by hand": (authority(cluster={"require_pod": False}), ["relaxed_check"]),
