@@ -16,12 +16,11 @@ MODEL = "spiffe://bank.example/env/prod/ns/model/sa/scorer"
 
 @dataclass(frozen=True)
 class Demo:
-    """The inventory of the demo's configurations. `authority`: its URL, whose port changes."""
+    """The inventory of the demo's configurations."""
 
     files: list[Path]
     sources: tuple[Source, ...]
     inventory: Inventory
-    authority: str
 
 
 def server(**changes: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def demo():
     """The inventory of the demo's configurations, as its planner writes them."""
     with tempfile.TemporaryDirectory(prefix="i-", dir="/tmp") as folder:
-        layout = plan(Path(folder))
+        layout = replace(plan(Path(folder)), authority_port=8443, catalogue_port=8080)  # as on every run
         clock = ManualClock(epoch=NOW)
         made = config_files.issue(clock)
         config_files.write(layout, made)
@@ -34,7 +35,7 @@ def demo():
         config_files.write_yaml(layout.authority_root / "extauthz.yaml", settings)
         files = sorted([*Path(folder).glob("*/extauthz.yaml"), *Path(folder).glob("*/agent.yaml")])
         sources = inventory.read(files, clock)
-        yield Demo(files, sources, inventory.build(sources, clock), layout.authority)
+        yield Demo(files, sources, inventory.build(sources, clock))
 
 
 @pytest.fixture

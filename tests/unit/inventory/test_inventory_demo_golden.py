@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from extauthz.inventory import mermaid, svg
+from extauthz.inventory.graph import graph
 
 if TYPE_CHECKING:
     from tests.support.inventory import Demo
 
 AGREED = Path(__file__).parent / "demo.json"
-REGENERATE = "look at the difference; to agree to it: UPDATE_AGREED=1 pytest tests/unit/inventory"
+DOCS = Path(__file__).parents[3] / "docs"
+REMEDY = "look at the difference; to agree to it: UPDATE_AGREED=1 pytest tests/unit/inventory"
+GRAPH = re.compile(r"(?<=<!-- graph -->\n).*(?=<!-- /graph -->)", re.DOTALL)
 
 
 def document(demo: Demo) -> dict[str, Any]:
-    """What does not change from run to run: no ports, no digests."""
-    text = json.dumps(demo.inventory.as_json()).replace(demo.authority, "https://authority")
-    whole = json.loads(text)
+    """Without the digests of files that name the run's folder."""
+    whole = demo.inventory.as_json()
     for file in whole["files"]:
         del file["digest"]
-    whole["trust"] = [word for word in whole["trust"] if word["kind"] != "attribute source"]  # its port changes
-    return whole
+    return json.loads(json.dumps(whole))
+
+
+def agreed(file: Path, found: str) -> None:
+    if os.environ.get("UPDATE_AGREED"):
+        file.write_text(found)
+    assert found == file.read_text(), REMEDY
 
 
 def test_the_demos_inventory_is_the_one_that_was_agreed_to(demo: Demo):
-    found = document(demo)
-    if os.environ.get("UPDATE_AGREED"):
-        AGREED.write_text(json.dumps(found, indent=1) + "\n")
-    assert found == json.loads(AGREED.read_text()), REGENERATE
+    agreed(AGREED, json.dumps(document(demo), indent=1) + "\n")
+
+
+def test_the_page_shows_the_demos_graph(demo: Demo):
+    made = graph(demo.inventory)
+    page = (DOCS / "inventory.md").read_text()
+    agreed(DOCS / "inventory.md", GRAPH.sub(lambda _: f"\n```mermaid\n{mermaid.text(made)}```\n\n", page))
+    agreed(DOCS / "inventory.svg", svg.text(made))
 
 
 def principal(demo: Demo, ending: str) -> Any:
