@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from extauthz.demo.lab import Answer, Lab
 
+_SUBJECT: Final = 300
+"""Seconds that a token lives which is exchanged; what comes of it never lives longer."""
+
 
 class ApiKey(Pattern[str]):
     name = "static API key"
@@ -293,7 +296,8 @@ class Bound(Pattern[tuple[Identity, str]]):
         return await self.use((self.thief.svid(STORAGE), held[1]), self.thief)
 
     async def _exchange(self, **form: str) -> tuple[Identity, str]:
-        subject = self.lab.hop(ORCHESTRATION, MODEL, purpose="fraud-review")
+        ends = int(self.lab.mint.clock.now()) + _SUBJECT
+        subject = self.lab.hop(ORCHESTRATION, MODEL, purpose="fraud-review", exp=ends)
         authority, wanted = self.lab.platform.authority, {"scope": "features.read", **form}
         return self._identity, await authority.exchange(self._identity, subject, STORAGE.audience, **wanted)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 import time
@@ -32,8 +33,6 @@ ROUNDS: Final = 3
 _PATIENCE: Final = 15.0
 """Seconds that a revocation may take before it counts as one that never came."""
 _LOOK: Final = 0.005
-_CACHED: Final = 1.5
-"""Seconds after which an issuer's answer is not believed any more (`introspection.cache_ttl` is 1s)."""
 _FLUSHED: Final = 0.3
 Tried = Pattern[Any]
 ATTACKS: Final[dict[str, Callable[[Tried], Awaitable[Answer | str]]]] = {
@@ -48,6 +47,11 @@ ATTACKS: Final[dict[str, Callable[[Tried], Awaitable[Answer | str]]]] = {
 }
 REVOKED: Final = "replayed after revocation"
 OUTAGE: Final = ("issuer down: known", "issuer down: not seen before")
+LASTING: Final = "issuer down for over a minute"
+_SHORT: Final = 1.5
+"""Seconds after which an issuer's answer is not believed any more (`introspection.cache_ttl` is 1s)."""
+_LONG: Final = 65.0
+"""Seconds after which it is not known any more what has been revoked (`revocation.max_age` is 60s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,23 +135,28 @@ async def honest(pattern: Tried, held: Any) -> Answer:
     return answer
 
 
-async def outage(platform: Platform, patterns: Sequence[Tried], seconds: float) -> list[tuple[Outcome, Outcome]]:
-    """Without the authority for so long: a credential that was used before, and one that was not."""
+async def outage(platform: Platform, patterns: Sequence[Tried], *, lasting: bool) -> list[dict[str, Outcome]]:
+    """Without the authority: a credential that was used before, one that was not, and the first one a minute later."""
     known, fresh = [await pattern.get() for pattern in patterns], [await pattern.get() for pattern in patterns]
     for pattern, held in zip(patterns, known, strict=True):
         await honest(pattern, held)
     await platform.kill("authority")
     try:
-        await asyncio.sleep(seconds)
-        return [
-            (judge(await pattern.use(known[at])), judge(await pattern.use(fresh[at])))
-            for at, pattern in enumerate(patterns)
-        ]
+        await asyncio.sleep(_SHORT)
+        answered = {name: await _used(patterns, held) for name, held in zip(OUTAGE, (known, fresh), strict=True)}
+        if lasting:
+            await asyncio.sleep(_LONG)
+            answered[LASTING] = await _used(patterns, known)
     finally:
         await platform.restart("authority")
+    return [{name: outcomes[at] for name, outcomes in answered.items()} for at in range(len(patterns))]
 
 
-async def attack(platform: Platform, patterns: Sequence[Tried], down: float = _CACHED) -> list[dict[str, Outcome]]:
+async def _used(patterns: Sequence[Tried], held: Sequence[Any]) -> list[Outcome]:
+    return [judge(await pattern.use(one)) for pattern, one in zip(patterns, held, strict=True)]
+
+
+async def attack(platform: Platform, patterns: Sequence[Tried], *, lasting: bool) -> list[dict[str, Outcome]]:
     """Each attack on each pattern: name → what came of it, in the order of the patterns."""
     found: list[dict[str, Outcome]] = [{} for _ in patterns]
     for pattern, outcomes in zip(patterns, found, strict=True):
@@ -155,8 +164,8 @@ async def attack(platform: Platform, patterns: Sequence[Tried], down: float = _C
         for name in ATTACKS:
             outcomes[name] = await try_attack(pattern, name)
         outcomes[REVOKED] = await revoked(pattern)
-    for outcomes, both in zip(found, await outage(platform, patterns, down), strict=True):
-        outcomes.update(zip(OUTAGE, both, strict=True))
+    for outcomes, without in zip(found, await outage(platform, patterns, lasting=lasting), strict=True):
+        outcomes.update(without)
     return found
 
 
@@ -233,12 +242,13 @@ def markdown(rows: Sequence[Row]) -> str:
         figures = [f"{value:,.0f}" for pair in (row.known, row.fresh) for value in (pair or ())]
         lines.append(f"| {row.name} | {row.zone} | `{row.route}` | {' | '.join([*figures, *'––'][:4])} |")
     lines += ["", "| attack | " + " | ".join(row.name for row in rows) + " |", "| --- |" + " --- |" * len(rows)]
-    lines += [f"| {name} | {' | '.join(cells(rows, name))} |" for name in (*ATTACKS, REVOKED, *OUTAGE)]
+    lines += [f"| {name} | {' | '.join(cells(rows, name))} |" for name in rows[0].attacks]
     return "\n".join(lines) + "\n"
 
 
 def cells(rows: Sequence[Row], attack: str) -> list[str]:
-    return [row.attacks[attack].served() if attack in OUTAGE else row.attacks[attack].cell() for row in rows]
+    served = attack in {*OUTAGE, LASTING}
+    return [row.attacks[attack].served() if served else row.attacks[attack].cell() for row in rows]
 
 
 def written(rows: Sequence[Row]) -> str:
@@ -255,10 +265,11 @@ def made(lab: Lab, thief: Lab) -> list[Tried]:
     return [pattern(lab, thief) for pattern in PATTERNS]
 
 
-async def run(requests: int, down: float) -> None:
+async def run(requests: int) -> None:
     def say(text: str) -> None:
         print(f"patterns: {text}", file=sys.stderr, flush=True)
 
+    load = os.getloadavg()[0]
     async with Platform(progress=say) as platform:
         lab, thief = Lab(platform), Lab(platform)
         try:
@@ -268,7 +279,7 @@ async def run(requests: int, down: float) -> None:
                 await pattern.prepare()
             figures = await latencies(platform, patterns, requests, say)
             say("attacks")
-            attacks = await attack(platform, patterns, down)
+            attacks = await attack(platform, patterns, lasting=True)
         finally:
             await lab.close()
             await thief.close()
@@ -279,18 +290,17 @@ async def run(requests: int, down: float) -> None:
     print(markdown(rows))
     for line in report.hardware():
         print(f"- {line}")
-    print(f"- {ROUNDS} rounds of {requests} requests for each figure; the authority was down for {down:g} s")
+    print(f"- {ROUNDS} rounds of {requests} requests for each figure; load before: {load:.1f}")
     print(f"\nwritten to {written(rows)}")
 
 
 def main(
     *,
     requests: Annotated[int, typer.Option(min=2, help="Requests of each figure, each round.")] = 200,
-    down: Annotated[float, typer.Option(min=0, help="Seconds for which the authority is down.")] = _CACHED,
     revocation: Annotated[int, typer.Option(min=0, help="Instead: the delay of so many revocations.")] = 0,
 ) -> None:
     try:
-        asyncio.run(revocation_delay.run(revocation) if revocation else run(requests, down))
+        asyncio.run(revocation_delay.run(revocation) if revocation else run(requests))
     except ExtauthzError as error:
         raise SystemExit(f"patterns: {error}") from None
 
