@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from extauthz.demo.layout import ZoneLayout
     from extauthz.demo.platform import Platform
 
-_SHIPPED: Final = "max_connection_duration: 2700s"
+_SHIPPED: Final = "max_connection_duration: 1200s"
 _STREAM: Final = "envoy_grpc: { cluster_name: agent }"
 _BACK_OFF: Final = "retry_policy: { retry_back_off: { base_interval: 0.2s, max_interval: 1s } }"
 _TOKEN_EVERY: Final = 2.0

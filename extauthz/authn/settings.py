@@ -73,9 +73,9 @@ class IdentitySettings(Settings):
     """PEM file: the CA certificates of our own trust domain."""
     wait: Duration = Field(default="5s", ge=0, le=60)  # type: ignore[assignment]  # parsed by the unit
     """How long a start or a reload waits for the identity; after that the server runs and is not ready."""
-    overlap: Duration = Field(default="5m", ge=0, le=86400)  # type: ignore[assignment]  # parsed by the unit
-    """How long after a renewal our own calls still show the former certificate. At least as long as Envoy keeps a
-    connection open: the tokens that we exchange must fit the certificate that Envoy shows to the upstream."""
+    overlap: Duration = Field(default="25m", ge=0, le=86400)  # type: ignore[assignment]  # parsed by the unit
+    """How long after a renewal our own calls still show the former certificate, while it is good. Longer than Envoy
+    keeps a connection open: the tokens that we exchange must fit the certificate that Envoy shows to the upstream."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CERTIFICATE_LIFE = 3600
+LEFT_AT_RENEWAL = CERTIFICATE_LIFE * 45 // 100
+"""A connection that was opened just before shows the old certificate until it ends."""
 
 
 def listeners(config: Mapping[str, Any], name: str) -> list[Any]:
@@ -68,7 +70,7 @@ def _manager(manager: Mapping[str, Any], *, zone: bool) -> list[str]:
     found += [f"no {name}" for name in ("request_timeout", "request_headers_timeout") if name not in manager]
     if not zone:
         return found
-    if int(str(common.get("max_connection_duration", "0s")).rstrip("s") or 0) not in range(1, CERTIFICATE_LIFE):
+    if int(str(common.get("max_connection_duration", "0s")).rstrip("s") or 0) not in range(1, LEFT_AT_RENEWAL):
         found.append("connections may outlive a certificate")
     mutations = [
         mutation
