@@ -49,7 +49,6 @@ from extauthz.demo.zones import TRUST_DOMAIN
 from extauthz.errors import ExtauthzError
 from extauthz.shared import SharedParts
 from extauthz.supervisor import Supervisor
-from extauthz.telemetry import trail as trails
 from extauthz.telemetry.recorder import Recorder
 from extauthz.telemetry.trail import Stage, Trail
 from extauthz.transport import frames
@@ -90,7 +89,7 @@ class Instrument:
 
     def __init__(self) -> None:
         self.sums = Sums()
-        Trail.__init__.__defaults__ = ("", _ticks())  # type: ignore[attr-defined]  # what Trail(started) is made with
+        Trail.__init__.__defaults__ = ("", _ticks())  # what Trail(started) is made with
         submit = Recorder.submit
 
         def added(recorder: Recorder, trail: Trail) -> None:
@@ -99,7 +98,7 @@ class Instrument:
                 self.sums.ns[stage] += ns
             submit(recorder, trail)
 
-        Recorder.submit = added  # type: ignore[method-assign]  # the instrument
+        setattr(Recorder, submit.__name__, added)
 
 
 def _ticks() -> Any:
@@ -130,7 +129,6 @@ def _message(number: int, token: str) -> bytes:
     attributes.source.address.socket_address.port_value = 40000
     attributes.destination.address.socket_address.address = "127.0.0.1"
     attributes.destination.address.socket_address.port_value = 8443
-    attributes.request.time.seconds = int(time.time())
     attributes.context_extensions["route"] = "create-transfer"
     http = attributes.request.http
     http.id, http.method, http.host, http.path = str(number), "POST", "warm-envoy.bench", "/v1/transfers"
@@ -238,7 +236,8 @@ async def in_process(bench: Bench, rounds: int, checks: int) -> dict[str, dict[s
     """Rows by name; the stages of warm and cold, and sums for the null handler."""
     warm = (bench.warm * (checks // len(bench.warm) + 1))[:checks]
     found: dict[str, list[dict[str, float]]] = {}
-    null, instrument = NullService(), Instrument()
+    instrument = Instrument()
+    null: Any = NullService()  # has no API, which no Check asks for
     async with bench.application(WARM) as service, bench.application(COLD) as cold:
         await expect_allowed(service, bench.warm)
         for _ in range(rounds):
@@ -264,12 +263,8 @@ def _medians(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, fl
     return {name: {key: median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()}
 
 
-# Hosted
-
-
 async def hosted(bench: Bench, rounds: int, checks: int) -> dict[str, dict[str, float]]:
     """Null and warm take turns, each in a server of its own; CPU of all of the server's processes."""
-    # gRPC's own threads live in a process of their own
     sums = bench.folder / "sums.json"
     parts = {}
     for server in (NULL, WARM):
@@ -310,9 +305,8 @@ def _load(folder: Path, name: str, checks: int) -> None:
     subprocess.run([sys.executable, "-m", "bench.stages", *arguments], check=True)
 
 
-async def load(socket: str, file: str, checks: int) -> None:
+async def load(socket: str, wanted: Sequence[bytes], checks: int) -> None:
     """Closed loop, `_IN_FLIGHT` at a time. Raises ExtauthzError for an answer that is not OK."""
-    wanted = [bytes.fromhex(text) for text in json.loads(Path(file).read_text())]
     numbers = iter(range(checks))
     async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
         call = channel.unary_unary(CHECK)
@@ -365,11 +359,11 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-async def run(checks: int, rounds: int, *, with_hosted: bool) -> dict[str, dict[str, float]]:
+def run(checks: int, rounds: int, *, with_hosted: bool) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="xa-stages-") as folder:
         bench = Bench(Path(folder).resolve(), checks)
-        found = await in_process(bench, rounds, checks)
-        return found | (await hosted(bench, rounds, checks) if with_hosted else {})
+        found = asyncio.run(in_process(bench, rounds, checks))
+        return found | (asyncio.run(hosted(bench, rounds, checks)) if with_hosted else {})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -384,9 +378,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.serve:
         serve(chosen.serve)
     elif chosen.load:
-        asyncio.run(load(chosen.load[0], chosen.load[1], int(chosen.load[2])))
+        socket, file, checks = chosen.load
+        wanted = [bytes.fromhex(text) for text in json.loads(Path(file).read_text())]
+        asyncio.run(load(socket, wanted, int(checks)))
     else:
-        rows = asyncio.run(run(chosen.checks, chosen.rounds, with_hosted=chosen.hosted))
+        rows = run(chosen.checks, chosen.rounds, with_hosted=chosen.hosted)
         sys.stdout.write((json.dumps(rows) if chosen.json else table(rows)) + "\n")
     return 0
 

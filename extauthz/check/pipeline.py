@@ -25,6 +25,7 @@ from extauthz.attributes.source import AttributeQuestion
 from extauthz.authn import step_up
 from extauthz.authn.extract import TXN_TOKEN, bearer
 from extauthz.check import respond, wire
+from extauthz.check.answers import Answers, key
 from extauthz.check.exchange import narrowed
 from extauthz.check.identity import upstream_headers
 from extauthz.errors import EngineFault
@@ -112,6 +113,7 @@ class Pipeline:
         self._clock = clock
         self._max_deadline = max_deadline
         self._transport = transport
+        self._answers = Answers()
         self.exchanger = exchanger
 
     async def check(self, message: bytes, budget: float) -> bytes:
@@ -264,20 +266,9 @@ class Pipeline:
     def _answer(self, decision: Decision, facts: Facts, trail: Trail) -> bytes:
         """Step 7. The only place where an answer is written, and only a value of type Allow becomes an allow."""
         route, request = facts.route, facts.request
-        metadata = _metadata(facts, trail)
         if isinstance(decision, Allow) and request is not None and route is not None:
-            headers = upstream_headers(
-                decision,
-                facts.subject,
-                facts.workload,
-                route.settings.name,
-                trail.decision_id,
-                route.policy_headers,
-            )
-            if decision.obligations.metadata:
-                metadata["policy"] = decision.obligations.metadata
-            credential = _credential(route.settings, request, facts.granted)
-            return respond.allow(request, headers, metadata, remove=route.remove, credential=credential)
+            return self._allowed(decision, route, request, facts, trail)
+        metadata = _metadata(facts, trail)
         refused = decision if isinstance(decision, Deny) else _UNDECIDED
         metadata["layer"] = refused.layer.value
         metadata["code"] = refused.code
@@ -286,6 +277,28 @@ class Pipeline:
             detail = route.settings.detail
             stronger = step_up.parameters(route.settings.token) if refused.code == step_up.CODE else ""
         return respond.deny(refused, trail.decision_id, request, metadata, detail, stronger)
+
+    def _allowed(self, decision: Allow, route: Route, request: Request, facts: Facts, trail: Trail) -> bytes:
+        credential = _credential(route.settings, request, facts.granted)
+        again = trail.decision_cached and credential is None and not respond.spoofed(request)
+        known = key(route, decision, facts.subject, facts.workload, trail.revision)
+        if again and (answer := self._answers.get(known, trail.decision_id)):
+            return answer
+        headers = upstream_headers(
+            decision,
+            facts.subject,
+            facts.workload,
+            route.settings.name,
+            trail.decision_id,
+            route.policy_headers,
+        )
+        metadata = _metadata(facts, trail)
+        if decision.obligations.metadata:
+            metadata["policy"] = decision.obligations.metadata
+        answer = respond.allow(request, headers, metadata, remove=route.remove, credential=credential)
+        if again:
+            self._answers.keep(known, answer, trail.decision_id, decision, facts.subject, facts.workload)
+        return answer
 
 
 def _credential(settings: RouteSettings, request: Request, granted: Granted | None) -> tuple[str, str] | None:

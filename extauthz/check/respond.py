@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from extauthz.model import Deny, Request
 
-__all__ = ["allow", "deny"]
+__all__ = ["allow", "deny", "spoofed"]
 
 DECISION_ID: Final = "x-extauthz-decision-id"
 REALM: Final = "extauthz"
@@ -91,9 +91,6 @@ def allow(
     `credential`: one more header, with a secret value; it is never kept. `remove`: names to strip beside our own.
     `metadata`: JSON values.
     """
-    spoofed: tuple[str, ...] = ()
-    if _OURS.search("\n".join(request.headers)):
-        spoofed = tuple([name for name in request.headers if name.replace("_", "-").startswith(_OWN_NAMES)])
     lasting = []
     own = b""
     for pair in headers:
@@ -102,10 +99,17 @@ def allow(
         else:
             lasting.append(pair)
     fresh = "" if credential is None else credential[0]
-    ok = _ok_headers(tuple(lasting), remove, spoofed, bool(own), fresh) + own
+    ok = _ok_headers(tuple(lasting), remove, spoofed(request), bool(own), fresh) + own
     if credential is not None:
         ok += _header(*credential)
     return _STATUS_OK + _field(_OK, ok) + _field(_METADATA, _metadata(metadata))
+
+
+def spoofed(request: Request) -> tuple[str, ...]:
+    """Names of ours that the request carries: all are removed that we do not set."""
+    if not _OURS.search("\n".join(request.headers)):
+        return ()
+    return tuple([name for name in request.headers if name.replace("_", "-").startswith(_OWN_NAMES)])
 
 
 def deny(
