@@ -180,6 +180,15 @@ class ComposePlatform:
         """`docker VERB` on services' containers. Raises ExtauthzError."""
         await self.engine.must(verb, *[await self.id_of(service) for service in services])
 
+    async def pause(self, *services: str) -> None:
+        """`docker pause`, again when the kernel could not freeze a busy container at once. Raises ExtauthzError."""
+        for service in services:
+            container, deadline = await self.id_of(service), time.monotonic() + _READY
+            while not (said := await self.engine.run("pause", container)).ok:
+                if "freeze" not in said.error or time.monotonic() > deadline:
+                    raise ExtauthzError(f"{service} cannot be paused: {said.error}")
+                await asyncio.sleep(_POLL)
+
     async def well(self, service: str, seconds: float = _READY) -> None:
         """Wait until a container's own health check is content, asked now and not in its interval. Raises ExtauthzError."""
         container = await self.id_of(service)
@@ -243,7 +252,7 @@ class ComposePlatform:
         await self.docker("start", f"{zone.name}-opa")
 
     async def pause_opa(self, zone: Zone) -> None:
-        await self.docker("pause", f"{zone.name}-opa")
+        await self.pause(f"{zone.name}-opa")
 
     async def resume_opa(self, zone: Zone) -> None:
         await self.docker("unpause", f"{zone.name}-opa")
