@@ -49,7 +49,8 @@ def judge(held: Held, rule: TokenRule, workload: Workload | None, now: float, re
     """Why a held token is refused now; None when it is good.
 
     1. it is valid now
-    2. nothing has been revoked since (looked up again whenever the revocation epoch has moved)
+    2. nothing has been revoked since (looked up again whenever the revocation epoch has moved): the token, what it was
+       derived from, its subject, its key; nor a workload that it names as subject, actor or holder, or its certificate
     3. the peer holds the certificate that the token is bound to
     4. the sign-in behind it is strong and recent enough for the route
     """
@@ -78,6 +79,9 @@ def _revoked(held: Held, revocations: Revocations) -> bool:
         issued_at=held.accepted.issued_at,
         ancestors=subject.ancestors,
     ):
+        return True
+    bound_to = held.accepted.bound_to
+    if revocations.any_workload((subject.id, *subject.act, *bound_to.holders, bound_to.thumbprint)):
         return True
     held.epoch = epoch
     return False

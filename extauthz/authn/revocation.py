@@ -87,6 +87,10 @@ class Revocations:
         certificates = (workload.certificate_sha256, *workload.predecessors)
         return workload.id in revoked or not revoked.isdisjoint(certificates)
 
+    def any_workload(self, names: Iterable[str]) -> bool:
+        """Whether one of these SPIFFE IDs and certificates (`x5t#S256`) is revoked."""
+        return not self._index.workload.isdisjoint(names)
+
     def reload(self) -> bool:
         """Looks at the file once; whether something changed."""
         if self._file is None:
