@@ -145,6 +145,17 @@ async def test_a_record_that_cannot_be_read_names_nothing_and_issues_nothing() -
             await made.record("i", "a", 1.0, ())
 
 
+async def test_what_cannot_be_recorded_is_not_issued() -> None:
+    made, store = book(ManualClock())
+
+    async def never(*_: object, **__: object) -> bool:
+        return False
+
+    store.swap = never  # type: ignore[method-assign]  # somebody else is always faster
+    with pytest.raises(StoreError):
+        await made.record("i", "a", 2_000_000_000.0, ())
+
+
 def test_an_instance_is_one_of_its_attestor_and_of_its_name() -> None:
     def of(attestor: str, instance: str, spiffe_id: str) -> str:
         return instances.name(Attested(attestor, frozenset(), "", 0.0, instance), spiffe_id)

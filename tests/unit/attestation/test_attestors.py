@@ -58,12 +58,15 @@ async def test_a_pod_is_described_by_its_token() -> None:
     assert found.attestor == "kubernetes"
     assert found.expires_at == EPOCH + 3540 + 30
     assert len(found.evidence_id) == 64
+    assert found.instance == "prod/9a8b7c6d-1111-4222-8333-444455556666"
 
 
 async def test_a_token_without_a_pod_where_that_is_enough() -> None:
     made = desk(kubernetes(require_pod=False), documents=keys_of(PROD))
     token = service_account(PROD, kubernetes={"pod": ..., "node": ...})
-    assert not {text for text in (await made.attested(token, "kubernetes")).selectors if "pod" in text}
+    found = await made.attested(token, "kubernetes")
+    assert not {text for text in found.selectors if "pod" in text}
+    assert found.instance == ""  # it may be any pod of the account
 
 
 @pytest.mark.parametrize(
@@ -256,6 +259,25 @@ def test_a_file_without_certificates(tmp_path, content) -> None:
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="certificates"):
         desk({"kind": "instance", "certificates": {"eu-west-1": str(path)}, "accounts": [ACCOUNT]})
+
+
+# the instance
+
+
+async def test_a_machine_is_one_instance_over_its_starts_and_a_build_job_none(cloud) -> None:
+    first = await cloud.attested(IRELAND.evidence(), "instance")
+    later = await cloud.attested(IRELAND.evidence(started=EPOCH - 10.0), "instance")
+    assert first.instance == later.instance == f"{ACCOUNT}/eu-west-1/i-1234567890abcdef0"
+    made = desk(oidc(), documents=keys_of(PROVIDER))
+    assert (await made.attested(build_job(PROVIDER), "oidc")).instance == ""
+
+
+async def test_a_join_token_carries_the_operators_word_for_the_instance() -> None:
+    made = desk({"kind": "join_token"})
+    token = await made.attestors.issue_join_token("gateway", 60.0, instance="rack-7")
+    assert (await made.attested(token, "join_token")).instance == "rack-7"
+    token = await made.attestors.issue_join_token("gateway", 60.0)
+    assert (await made.attested(token, "join_token")).instance == ""
 
 
 # the registry
