@@ -19,7 +19,7 @@ OPERATOR: Final = "operator"
 
 
 def minted(sources: Iterable[Source]) -> dict[str, tuple[str, float]]:
-    """`iss`, or `spiffe://<trust domain>` → the authority that mints for it, and the longest life in seconds."""
+    """`iss`, or `spiffe://…` of a domain or a workload → the authority that mints for it, and for how many seconds."""
     found = {}
     for settings in authorities(sources):
         sts = settings.sts
@@ -27,6 +27,7 @@ def minted(sources: Iterable[Source]) -> dict[str, tuple[str, float]]:
         found[sts.issuer] = (settings.own_id, max(sts.lifetime, development))
         lives = [entry.svid_ttl for entry in settings.entries]
         found[f"spiffe://{settings.trust_domain}"] = (settings.own_id, max(lives, default=settings.ca.svid_ttl))
+        found |= {entry.spiffe_id: (settings.own_id, entry.svid_ttl) for entry in settings.entries}
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from extauthz.config.words import listed, seconds
+from extauthz.inventory.callers import meets
 from extauthz.inventory.model import ANYONE, Path, Trust
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _LONGEST: Final = 366 * 86400.0
 
 
 def paths(source: Source, minted: Mapping[str, tuple[str, float]]) -> Iterator[Path]:
-    """One a route. `minted`: `iss` → the authority among the files that mints for it, and its longest token."""
+    """One a route. `minted`: as `issuing.minted` says."""
     config = source.config
     for route in config.routes:
         issuers = [issuer for name in (route.token.issuers if route.token else ()) if (issuer := config.issuer(name))]
@@ -113,9 +114,8 @@ def _minters(
     if route.credential == "api_key":
         return ("an operator",), _LONGEST
     if route.credential == "workload":
-        known = [minted[domain] for domain in domains if domain in minted]
-        longest = max((life for _, life in known), default=None) if len(known) == len(domains) else None
-        return tuple(minted[domain][0] if domain in minted else domain for domain in domains), longest
+        lives = [life for who, (_, life) in minted.items() if any(meets(who, caller) for caller in route.workloads)]
+        return tuple(minted[domain][0] if domain in minted else domain for domain in domains), max(lives, default=None)
     by = tuple(minted[one.issuer][0] if one.issuer in minted else one.issuer for one in issuers)
     lives = [min(one.max_lifetime, minted.get(one.issuer, ("", one.max_lifetime))[1]) for one in issuers]
     return by, max(lives, default=None)

@@ -59,11 +59,18 @@ async def command(*words: object, stdin: str = "") -> Said:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lab():
-    """A platform after a transfer, and after some that were refused."""
+    """A platform after requests with each kind of credential, and after some that were refused."""
     async with Platform() as platform:
         lab = Lab(platform)
         await Runner(platform, lab).warm_up()
         token = await lab.sign_in()
+        limits = {"audience": ADMINISTRATION, "purpose": "administration", "scope": "limits.write", "acr": "mfa"}
+        opaque, key = await lab.sign_in("frank", **limits), platform.credentials.api_key
+        allowed = [
+            await lab.edge(opaque, {"amount": 1}, path="/v1/limits/wire", method="PUT"),
+            await lab.edge(None, path="/v1/rates", method="GET", headers=[("x-api-key", key)]),
+        ]
+        assert all(answer.status == 200 for answer in allowed), allowed
         refused = [
             await lab.edge(None, lab.transfer()),
             await lab.edge(token, lab.transfer(tenant="globex")),
@@ -97,11 +104,18 @@ async def test_what_was_done_is_what_is_documented(lab: Lab):
     seen = said.json["observed"]
     assert (said.code, seen["sound"], seen["undocumented"]) == (0, True, [])
     whole = {"edge/create-transfer", "edge/call-orchestration", "orchestration/decide-transfer"}
-    whole |= {"orchestration/call-model", "model/score-transfer", "model/call-storage", "storage/read-features"}
+    whole |= {
+        "edge/change-limit",
+        "edge/read-rates",
+        "orchestration/call-model",
+        "model/score-transfer",
+        "model/call-storage",
+        "storage/read-features",
+    }
     assert all(seen["used"][path]["allowed"] for path in whole)
     assert seen["codes"]["edge/create-transfer"].keys() >= {"token.missing", "token.expired"}
     assert "workload.route_denied" in seen["codes"]["orchestration/decide-transfer"]
-    assert {"edge/change-limit", "storage-staging/read-features", "edge/read-rates"} <= set(seen["unused"])
+    assert {"model/score-with-version", "storage-staging/read-features"} <= set(seen["unused"])
     assert not whole & set(seen["unused"])
     said = await command("inventory", *files_of(root), "--observed", f"{root}/*/records.jsonl")
     assert said.code == 0
@@ -149,6 +163,8 @@ async def test_why_a_route_takes_a_token_or_not(lab: Lab, tmp_path: Path):
     user = await lab.sign_in()
     story = await explained(lab, "edge", "create-transfer", user)
     assert (story["accepted"], story["subject"]["id"], story["notes"]) == (True, "alice", [])
+    story = await explained(lab, "edge", "call-orchestration", user)  # by our own service, with the server's own SVID
+    assert (story["accepted"], story["workload"], story["notes"]) == (True, EDGE.id, [])
     story = await explained(lab, "edge", "create-transfer", lab.user(exp=1_700_000_000, iat=1_699_999_900))
     assert (story["code"], story["step"]) == ("token.expired", "it is valid now, and not for too long")
     assert story["remedy"]

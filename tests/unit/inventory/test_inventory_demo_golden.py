@@ -78,5 +78,6 @@ def test_paths_say_by_whom_and_for_how_long(demo: Demo):
     call = paths["edge/call-orchestration"]
     assert (call.through, call.access, call.binding) == ("self", "call", "received")
     assert call.upstream == "a token for https://orchestration.bank.example"
-    assert paths["storage/read-dataset"].kinds == ("workload",)
+    dataset = paths["storage/read-dataset"]
+    assert (dataset.kinds, dataset.lifetime) == (("workload",), 600.0)  # the retrainer's certificate
     assert demo.inventory.gaps == ()
