@@ -39,9 +39,13 @@ class ApiKey(Pattern[str]):
     route = "read-rates"
     renewable = False
 
+    async def prepare(self) -> None:
+        self._key = ""
+
     async def get(self) -> str:
-        """A key of its own, for which the edge's file is written anew."""
-        return await self._issue(86400.0)
+        """A key of its own, for which the edge's file is written anew; the same one until it is revoked."""
+        self._key = self._key or await self._issue(86400.0)
+        return self._key
 
     async def use(self, held: str, lab: Lab | None = None) -> Answer:
         return await (lab or self.lab).edge(None, path="/v1/rates", method="GET", headers=[("x-api-key", held)])
@@ -53,6 +57,7 @@ class ApiKey(Pattern[str]):
 
     async def revoke(self, held: str) -> None:
         """Its row is taken out of the file."""
+        self._key = ""
         rows = self._rows()
         rows["keys"] = [row for row in rows["keys"] if row["id"] != held.split("_")[1]]
         self._write(rows)
