@@ -154,6 +154,8 @@ def _compared(seen: Observed) -> None:
     used = [(name, str(one.allowed), str(one.denied)) for name, one in sorted(seen.used.items())]
     print_table("Used", ("route", "allowed", "denied"), used)
     print_table("Configured, not used in these records", ("route",), [(name,) for name in seen.unused])
+    spare = [(one.path, one.part, one.value) for one in seen.unused_parts]
+    print_table("Of used routes, not used in these records", ("route", "what", "which"), spare)
     print_table("Refused, and not in the configuration", head, rows(seen.refused))
     print_table("Undocumented paths", head, rows(seen.undocumented))
     if seen.unlisted.allowed or seen.unlisted.denied:

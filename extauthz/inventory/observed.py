@@ -1,22 +1,18 @@
 """What decision records say was done, held against what a configuration allows.
 
-Records are read as a stream: rotated and packed files too, one line in memory at a time. What is kept is bounded, one
-row for each way that was used: (server, route, workload, kind of credential, issuer). Each record is judged when it is
-read, so a bound that is reached shortens the list and never the verdict.
+What is kept is bounded, one row for each way that was used: (server, route, workload, kind of credential, issuer). Each
+record is judged when it is read, so a bound that is reached shortens the list and never the verdict.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from dataclasses import asdict, astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from extauthz.authn.spiffe import IdPatterns
-from extauthz.errors import ExtauthzError
+from extauthz.inventory.callers import many, meets
 from extauthz.inventory.model import ANYONE
+from extauthz.inventory.records import records
 from extauthz.telemetry.redact import plain
 
 if TYPE_CHECKING:
@@ -25,10 +21,8 @@ if TYPE_CHECKING:
 
     from extauthz.inventory.model import Inventory, Path
 
-LONGEST_LINE: Final = 64 * 1024
-"""Bytes; a record is shorter than 4 KiB (`telemetry.record`)."""
 MAX_WAYS: Final = 10_000
-_PACKED: Final = b"\x1f\x8b"
+MAX_CODES: Final = 256
 _MAX_TEXT: Final = 256
 _ASSERTED: Final = "asserted"
 """Kind of credential of a subject that an application names (`authzen.evaluator`)."""
@@ -50,6 +44,12 @@ class Counts:
     allowed: int = 0
     denied: int = 0
 
+    def add(self, *, allowed: bool) -> None:
+        if allowed:
+            self.allowed += 1
+        else:
+            self.denied += 1
+
 
 @dataclass(frozen=True, slots=True)
 class Undocumented:
@@ -59,6 +59,15 @@ class Undocumented:
     why: str
     allowed: int
     denied: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """A part of a path that is used, which no record has used. `part`: `caller`, `credential` or `issuer`."""
+
+    path: str
+    part: str
+    value: str
 
 
 @dataclass(slots=True)
@@ -76,6 +85,7 @@ class Observed:
     codes: dict[str, dict[str, int]] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     """Paths that no record has allowed."""
+    unused_parts: list[Unused] = field(default_factory=list)
     unlisted: Counts = field(default_factory=Counts)
     """Uses of undocumented ways beyond MAX_WAYS."""
 
@@ -90,40 +100,63 @@ class Observed:
 
 def observe(inventory: Inventory, files: Iterable[FilePath]) -> Observed:
     """Raises ExtauthzError when a file cannot be read."""
-    book = _Book(inventory)
-    seen = Observed()
-    strange: dict[tuple[Way, str], Counts] = {}
-    for line in _lines(files):
-        record = _record(line)
+    book, tally = _Book(inventory), _Tally()
+    for record in records(files):
         if record is None:
-            seen.skipped += 1
-            continue
-        if _asserted(record):
-            seen.questions += 1
-            continue
-        seen.records += 1
-        way, why, path = book.judge(record)
+            tally.seen.skipped += 1
+        elif _asserted(record):
+            tally.seen.questions += 1
+        else:
+            tally.add(record, *book.judge(record))
+    return tally.result(inventory)
+
+
+class _Tally:
+    """Counts. What was let through and what was only tried have each a bound of their own: no flood hides a use."""
+
+    def __init__(self) -> None:
+        self.seen = Observed()
+        self._let_through: dict[tuple[Way, str], int] = {}
+        self._tried: dict[tuple[Way, str], int] = {}
+        self._parts: set[Unused] = set()
+
+    def add(self, record: dict[str, Any], way: Way, why: str, path: Path | None) -> None:
+        self.seen.records += 1
         allowed = record["result"].get("allow") is True
-        if path is not None:
-            tally = seen.used.setdefault(path.id, Counts())
-            if not allowed:
-                codes = seen.codes.setdefault(path.id, {})
-                code = _text(record.get("code")) or "engine.internal"
-                if code in codes or len(codes) < _MAX_TEXT:
-                    codes[code] = codes.get(code, 0) + 1
-        elif (way, why) in strange or len(strange) < MAX_WAYS:
-            tally = strange.setdefault((way, why), Counts())
-        else:
-            tally = seen.unlisted
+        if path is None:
+            self._strange(way, why, allowed=allowed)
+            return
+        self.seen.used.setdefault(path.id, Counts()).add(allowed=allowed)
         if allowed:
-            tally.allowed += 1
+            self._parts.update(_parts(path, way))
+            return
+        codes = self.seen.codes.setdefault(path.id, {})
+        code = _text(record.get("code")) or "engine.internal"
+        if code in codes or len(codes) < MAX_CODES:
+            codes[code] = codes.get(code, 0) + 1
+
+    def _strange(self, way: Way, why: str, *, allowed: bool) -> None:
+        found = self._let_through if allowed else self._tried
+        if (way, why) in found or len(found) < MAX_WAYS:
+            found[way, why] = found.get((way, why), 0) + 1
         else:
-            tally.denied += 1
-    for (way, why), tally in sorted(strange.items(), key=lambda one: (astuple(one[0][0]), one[0][1])):
-        found = Undocumented(way, why, tally.allowed, tally.denied)
-        (seen.undocumented if tally.allowed else seen.refused).append(found)
-    seen.unused = [path.id for path in inventory.paths if not seen.used.get(path.id, Counts()).allowed]
-    return seen
+            self.seen.unlisted.add(allowed=allowed)
+
+    def result(self, inventory: Inventory) -> Observed:
+        seen = self.seen
+        for (way, why), number in sorted(self._let_through.items(), key=_order):
+            seen.undocumented.append(Undocumented(way, why, number, self._tried.pop((way, why), 0)))
+        for (way, why), number in sorted(self._tried.items(), key=_order):
+            seen.refused.append(Undocumented(way, why, 0, number))
+        seen.unused = [path.id for path in inventory.paths if not seen.used.get(path.id, Counts()).allowed]
+        whole = [part for path in inventory.paths if path.id not in seen.unused for part in _parts(path, None)]
+        seen.unused_parts = [part for part in whole if part not in self._parts]
+        return seen
+
+
+def _order(counted: tuple[tuple[Way, str], int]) -> tuple[str, ...]:
+    (way, why), _ = counted
+    return (*astuple(way), why)
 
 
 class _Book:
@@ -200,6 +233,19 @@ class _Book:
         return "" if way.issuer in path.issuers else "the issuer is none of the route's"
 
 
+def _parts(path: Path, way: Way | None) -> Iterator[Unused]:
+    """The parts of a path that a documented way has used; all of them without a way. As many as are configured."""
+    for caller in path.callers:
+        if way is None or caller in (ANYONE, way.workload) or (many(caller) and meets(caller, way.workload)):
+            yield Unused(path.id, "caller", caller)
+    for kind in path.kinds:
+        if way is None or kind == way.credential:
+            yield Unused(path.id, "credential", kind)
+    for issuer in path.issuers:
+        if way is None or issuer == way.issuer:
+            yield Unused(path.id, "issuer", issuer)
+
+
 def _asserted(record: dict[str, Any]) -> bool:
     subject = record.get("subject")
     return isinstance(subject, dict) and subject.get("credential") == _ASSERTED
@@ -219,35 +265,3 @@ def _way(record: dict[str, Any], server: str) -> Way:
 
 def _text(value: object) -> str:
     return plain(value, _MAX_TEXT) if isinstance(value, str) else ""
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    """A decision record; None for every other line, such as a comparison of two policies."""
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(found, dict) or found.get("type") != "check":
-        return None
-    whole = isinstance(found.get("request"), dict) and isinstance(found.get("result"), dict)
-    return found if whole else None
-
-
-def _lines(files: Iterable[FilePath]) -> Iterator[bytes]:
-    """Every line that is not too long, without its end; empty ones are left out. A longer one is one bad line."""
-    for file in files:
-        try:
-            with file.open("rb") as raw:
-                packed = raw.read(2) == _PACKED
-            with gzip.open(file, "rb") if packed else file.open("rb") as stream:
-                while line := stream.readline(LONGEST_LINE):
-                    whole = line.endswith(b"\n") or len(line) < LONGEST_LINE
-                    while not line.endswith(b"\n") and len(line) == LONGEST_LINE:
-                        line = stream.readline(LONGEST_LINE)
-                    if not whole:
-                        yield b""
-                    elif line.strip():
-                        yield line
-        except (OSError, EOFError, zlib.error) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise ExtauthzError(f"{file} cannot be read: {reason}") from None

@@ -77,9 +77,9 @@ def run(
 
 def _leaf(pem: bytes) -> bytes:
     """The first certificate alone, as Envoy reports it."""
-    end = b"-----END CERTIFICATE-----"
-    head, found, _ = pem.partition(end)
-    return head + found + b"\n" if found else fail("the certificate file holds no PEM certificate", 2)
+    begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+    body, found, _ = pem.partition(begin)[2].partition(end)
+    return begin + body + end + b"\n" if found else fail("the certificate file holds no PEM certificate", 2)
 
 
 def _story(verdict: Verdict, route: RouteSettings, config: Config, token: str, now: float) -> dict[str, Any]:

@@ -65,7 +65,10 @@ def run(
     except ExtauthzError as error:
         fail(str(error))
     if jwks is not None:
-        jwks.write_text(json.dumps({"keys": [{**signer.jwk(), "use": "sig"}]}, indent=2) + "\n")
+        try:
+            jwks.write_text(json.dumps({"keys": [{**signer.jwk(), "use": "sig"}]}, indent=2) + "\n")
+        except OSError as error:
+            fail(f"{jwks} cannot be written: {error.strerror}", 2)
     print(
         "extauthz token: minted by hand, for development: no policy was asked, no record was written", file=sys.stderr
     )

@@ -10,6 +10,7 @@ import pytest
 
 from extauthz.errors import ExtauthzError
 from extauthz.inventory import observe, observed
+from extauthz.inventory.records import LONGEST_LINE
 from tests.support.inventory import MODEL, server
 
 if TYPE_CHECKING:
@@ -86,6 +87,21 @@ def test_a_route_that_nobody_uses(found: Inventory, tmp_path: Path):
     assert observe(found, [written(tmp_path / "r", denied)]).unused == ["storage/read-features"]
 
 
+def test_of_a_used_route_what_nobody_uses(made: Callable[..., Inventory], tmp_path: Path):
+    pattern = "spiffe://bank.example/env/prod/ns/*/sa/scorer"
+    token = {"issuers": ["main", "second"], "audiences": ["storage"], "introspect": "opaque"}
+    settings = server(route={"workloads": [MODEL, MODEL + "-b", pattern], "token": token})
+    main = {**settings["issuers"][0], "introspection": {"url": "https://issuer.example/i", "client": "mtls"}}
+    second = {**settings["issuers"][0], "name": "second", "issuer": "https://second.example"}
+    settings |= {"issuers": [main, second], "identity": {"socket": "unix:///run/agent.sock"}}
+    seen = observe(made(storage=settings), [written(tmp_path / "r", record())])
+    assert [(one.part, one.value) for one in seen.unused_parts] == [
+        ("caller", MODEL + "-b"),
+        ("credential", "opaque"),
+        ("issuer", "https://second.example"),
+    ]
+
+
 def test_nothing_seen_is_nothing_proved(found: Inventory, tmp_path: Path):
     assert not observe(found, [written(tmp_path / "r")]).sound
 
@@ -115,7 +131,7 @@ def test_questions_of_applications_are_no_paths(found: Inventory, tmp_path: Path
 
 def test_packed_torn_and_foreign_lines(found: Inventory, tmp_path: Path):
     line = json.dumps(record()).encode()
-    long = b'{"type": "check", "x": "' + b"A" * 3 * observed.LONGEST_LINE + b'"}'
+    long = b'{"type": "check", "x": "' + b"A" * 3 * LONGEST_LINE + b'"}'
     lines = [line, line[:40], b"", b"\xff\xfe", b'{"type": "comparison"}', b"[1]", b'{"type":"check"}', long, line]
     (tmp_path / "r.gz").write_bytes(gzip.compress(b"\n".join(lines)))
     seen = observe(found, [tmp_path / "r.gz"])
@@ -129,6 +145,10 @@ def test_what_is_kept_is_bounded_and_the_verdict_is_not(
     records = [record(workload=f"{MODEL}-{number}") for number in range(10)]
     seen = observe(found, [written(tmp_path / "r", record(), *records)])
     assert (len(seen.undocumented), seen.unlisted.allowed, seen.sound) == (3, 7, False)
+    # A flood of attempts does not push out what was let through.
+    tried = [record(request={"route": f"x{number}"}, result={"allow": False}) for number in range(10)]
+    seen = observe(found, [written(tmp_path / "r", *tried, records[0])])
+    assert ([one.way.workload for one in seen.undocumented], len(seen.refused)) == ([f"{MODEL}-0"], 3)
 
 
 @pytest.mark.parametrize("content", [b"\x1f\x8bbroken", None])
