@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from extauthz.demo.layout import ZoneLayout
     from extauthz.demo.platform import Platform
 
-_SHIPPED: Final = "max_connection_duration: 1200s"
+_SHIPPED: Final = "max_connection_duration: 900s"
 _STREAM: Final = "envoy_grpc: { cluster_name: agent }"
 _BACK_OFF: Final = "retry_policy: { retry_back_off: { base_interval: 0.2s, max_interval: 1s } }"
-_TOKEN_EVERY: Final = 2.0
+_TOKEN_EVERY: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Lives:
     """Seconds. A connection must end in what is left of a certificate when it is renewed: at worst 45 % of its life."""
 
     svid: int = 30
-    connection: int = 6
+    connection: int = 4
     exchanged: int = 20
     ca_published: int = 3
     signing_published: int = 5

@@ -49,7 +49,7 @@ _LOOK: Final = 2.0
 """Seconds between two looks at the files."""
 _BEFORE_THE_END: Final = 10.0
 """Seconds before its end when a certificate is not shown any more …"""
-_SHARE_OF_LIFE: Final = 20
+_SHARE_OF_LIFE: Final = 50
 """… or this part of its life, where that is less."""
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SVID_LIFETIME: Final = 3600.0
-"""Seconds. Envoy closes its connections after 1200."""
+"""Seconds. Envoy closes its connections after 900."""
 _CA_LIFETIME: Final = 86400.0
 _BACKDATED: Final = 60.0
 """Seconds that a certificate is valid before it was made, for clocks that differ."""

@@ -133,7 +133,7 @@ async def test_of_a_short_life_a_short_part_is_left() -> None:
     assert made.leaf is not None
     first = made.leaf
     await made.take(given(ca, after=[first]))
-    clock.advance(15.9)
+    clock.advance(18.3)
     assert made.shown().leaf.x5t == first.x5t  # type: ignore[union-attr]  # there is one
     clock.advance(0.1)
     assert made.shown().leaf.x5t == made.leaf.x5t  # type: ignore[union-attr]  # there is one
