@@ -71,7 +71,7 @@ def parse(message: bytes) -> Request | Deny:
     ):
         return deny("request.too_large", too_large)  # 2
     duplicated: frozenset[str] = frozenset()
-    headers = dict(http.headers)  # 3
+    headers = dict(http.headers) if http.headers else {}  # 3
     if http.HasField("header_map"):
         headers, duplicated = _raw_headers(http.header_map.headers, headers)
         if "host" in duplicated:
