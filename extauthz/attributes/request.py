@@ -175,7 +175,9 @@ def _body(rule: RequestField, pointer: str, settings: RequestSource) -> Pick:
     bounds = (settings.max_body, settings.max_depth)
 
     def pick(question: AttributeQuestion) -> Any:
-        document = bodies.document(question, bounds)
+        document = question.document
+        if document is None or question.bounds != bounds:
+            document = bodies.document(question, bounds)
         if isinstance(document, Deny):
             raise Refused(document)
         value = find(document.root)

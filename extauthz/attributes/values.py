@@ -55,7 +55,8 @@ class _Json:
     def string(self, value: Any) -> str:
         if value.__class__ is not str:
             raise Unfit("a string is expected")
-        return _bounded(value, self._length)
+        text: str = value
+        return text if len(text) <= self._length and text.isascii() else _bounded(text, self._length)
 
     def integer(self, value: Any) -> int:
         if value.__class__ is not int or not -MAX_INTEGER <= value <= MAX_INTEGER:
