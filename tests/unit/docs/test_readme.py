@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extauthz.authn.settings import TokenRule
+from extauthz.check.exchange_settings import ExchangeSettings
+from extauthz.check.routes import RouteSettings
 from extauthz.config import load_text
 from tests.support import parts
 
@@ -21,9 +24,17 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_configuration_is_accepted() -> None:
-    (text,) = [block for block in blocks("yaml") if "issuers:" in block]
+    (text,) = [block for block in blocks("yaml") if block.startswith("environment:")]
     config = load_text(text, str(ROOT / "extauthz.yaml"))
     assert [route.name for route in config.routes] == ["read-report"]
+
+
+def test_routes_that_are_shown_in_part_have_settings_that_exist() -> None:
+    (text,) = [block for block in blocks("yaml") if block.startswith("- name:")]
+    for route in yaml.safe_load(text):
+        assert route.keys() <= RouteSettings.model_fields.keys()
+        assert route.get("token", {}).keys() <= TokenRule.model_fields.keys()
+        assert route.get("exchange", {}).keys() <= ExchangeSettings.model_fields.keys()
 
 
 def test_the_envoy_snippet_is_what_the_whole_file_says() -> None:
