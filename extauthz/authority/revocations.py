@@ -52,9 +52,6 @@ class RevocationBook:
         revoked = (await self._current()).workload
         return not revoked.isdisjoint((spiffe_id, certificate_sha256, *predecessors))
 
-    async def key_revoked(self, kid: str) -> bool:
-        return kid in (await self._current()).key
-
     async def page(self, after: int, wait: float) -> Page:
         """For `GET /v1/revocations`."""
         return await self._log.read(after, wait)
