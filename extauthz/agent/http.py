@@ -9,10 +9,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -21,9 +19,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from extauthz.telemetry.metrics import CONTENT_TYPE
+from extauthz.transport.http_server import HttpServer
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
 
     from prometheus_client import Metric
@@ -80,8 +78,8 @@ class AgentMetrics(Collector):
         yield answers
 
 
-class AgentHttp(uvicorn.Server):
-    """uvicorn without its signal handlers: signals are the command's."""
+class AgentHttp(HttpServer):
+    """Serves them."""
 
     def __init__(self, metrics: AgentMetrics) -> None:
         async def healthz(_request: Request) -> Response:
@@ -94,24 +92,4 @@ class AgentHttp(uvicorn.Server):
             return Response(metrics.render(), media_type=CONTENT_TYPE)
 
         routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", page)]
-        super().__init__(
-            uvicorn.Config(
-                Starlette(routes=routes),
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=64,
-                timeout_keep_alive=5,
-                timeout_graceful_shutdown=1,
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def serve_on(self, listening: socket.socket) -> None:
-        await self.serve(sockets=[listening])
+        super().__init__(Starlette(routes=routes), connections=64)

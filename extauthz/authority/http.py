@@ -3,22 +3,20 @@
 1. The peer's certificate (DER, empty when none came) is `peer_certificate` in each request's state (`peer`).
 2. A handshake, and a request's head, has a bound in time; a body has the endpoint's (`body`); an idle connection is
    closed. Connections, header bytes and body bytes are bounded too.
-3. Signals are the command's, not uvicorn's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from extauthz.transport.http_server import HttpServer
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Iterator
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -78,32 +76,19 @@ class PeerProtocol(H11Protocol):
             self.transport.close()
 
 
-class Listener(uvicorn.Server):
+class Listener(HttpServer):
     """Serves `app` on a bound socket; without `tls` in clear text (a Unix socket)."""
 
     def __init__(self, app: ASGIApp, *, tls: ssl.SSLContext | None = None, connections: int = 256) -> None:
         self._tls = tls
         super().__init__(
-            uvicorn.Config(
-                app,
-                http=PeerProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="error",  # below, every stranger who speaks no HTTP would write a line
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                h11_max_incomplete_event_size=HEAD_BYTES,
-                limit_concurrency=connections,
-                timeout_keep_alive=IDLE_SECONDS,
-                timeout_graceful_shutdown=1,
-            )
+            app,
+            connections=connections,
+            http=PeerProtocol,
+            log_level="error",  # below, every stranger who speaks no HTTP would write a line
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            timeout_keep_alive=IDLE_SECONDS,
         )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # 3
-        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's for bound sockets, with a bound on the handshake."""
@@ -120,9 +105,6 @@ class Listener(uvicorn.Server):
             for one in sockets or ()
         ]
         self.started = True
-
-    async def serve_on(self, listening: socket.socket) -> None:
-        await self.serve(sockets=[listening])
 
 
 async def body(request: Request, most: int) -> bytes | None:

@@ -12,20 +12,17 @@ What does, authenticates: `supervisor.api`, off unless configured.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from extauthz.transport import exposition
+from extauthz.transport import exposition, http_server
 from extauthz.transport.control import ControlError
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -111,28 +108,8 @@ def application(overview: Overview, api: ApiForwarder) -> Starlette:
     return Starlette(routes=[*own, *api.routes()])
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: signals are the supervisor's."""
+class HttpServer(http_server.HttpServer):
+    """Serves both."""
 
     def __init__(self, overview: Overview, api: ApiForwarder) -> None:
-        super().__init__(
-            uvicorn.Config(
-                application(overview, api),
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=256,
-                timeout_keep_alive=5,
-                timeout_graceful_shutdown=1,
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def serve_on(self, listening: socket.socket) -> None:
-        await self.serve(sockets=[listening])
+        super().__init__(application(overview, api), connections=256)
