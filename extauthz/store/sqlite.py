@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -30,6 +31,8 @@ _VERSION: Final = 1
 _POLL: Final = 0.1
 """Seconds between two looks for entries that another process has appended, while somebody waits."""
 _SWEEP: Final = 500
+_OPENINGS: Final = 10
+"""Attempts to open a file that others are opening, within half of the timeout."""
 _OTHERS_MAY_READ: Final = 0o077
 _SCHEMA: Final = """
 CREATE TABLE item (
@@ -214,11 +217,24 @@ class SqliteStore:
             path, timeout=self._settings.timeout / 2, isolation_level=None, check_same_thread=False
         )
         try:
-            _prepare(connection, self._settings.max_size)
+            self._prepared(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _prepared(self, connection: sqlite3.Connection) -> None:
+        """Two that make a new file at once: SQLite does not wait when it changes the journal's mode, so we do."""
+        for _ in range(_OPENINGS - 1):
+            try:
+                return _prepare(connection, self._settings.max_size)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                    raise
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                time.sleep(self._settings.timeout / 2 / _OPENINGS)  # in the store's own thread
+        return _prepare(connection, self._settings.max_size)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.opa, pytest.mark.embedded]
 
 INPUTS = 400
 AT_ONCE = 8
+VARIETY = {"extauthz/egress/decision": 4}
+"""Different answers that are seen at least, where an entrypoint has fewer than five in all."""
 
 
 async def outcome(engine: Engine, entrypoint: str, document: bytes) -> object:
@@ -63,4 +65,4 @@ async def test_engines_and_projections_agree_on_every_shipped_entrypoint():
                 )
                 seen.update("allow" if isinstance(one, Allow) else getattr(one, "code", str(one)) for one in decided)
             assert seen["allow"] >= 5, (entrypoint, seen)
-            assert len(seen) >= 5, (entrypoint, seen)
+            assert len(seen) >= VARIETY.get(entrypoint, 5), (entrypoint, seen)

@@ -259,9 +259,10 @@ async def test_a_stream_that_asks_for_what_it_may_not_ends_alone(tmp_path, messa
 async def test_streams_are_bounded(tmp_path):
     async with server(tmp_path, max_streams=1) as (sds, channel):
         sds.publish(material(Domain().identity()))
-        first, second = Stream(channel), Stream(channel)
+        first = Stream(channel)
         await first.ask("default")
         await first.answer()
+        second = Stream(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await second.call.read()
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -29,7 +29,7 @@ def run(
     new: Annotated[Path, typer.Argument(help="The policy as it would be.", exists=True)],
     records: Annotated[list[Path] | None, typer.Option(help="Decision records with inputs; repeatable.")] = None,
     entrypoint: Annotated[list[str] | None, typer.Option(help="Also ask this rule; repeatable.")] = None,
-    budget: Annotated[int, typer.Option(help="The most questions to ask.", min=1)] = 20_000,
+    budget: Annotated[int, typer.Option(help="The most questions to ask.", min=1)] = 40_000,
     threads: Annotated[int, typer.Option(help="Questions at the same time.", min=1, max=64)] = 2,
     reasons: Annotated[bool, typer.Option("--reasons", help="Also print denials that give another reason.")] = False,
     as_json: AsJson = False,

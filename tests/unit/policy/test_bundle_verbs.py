@@ -129,7 +129,7 @@ def test_diff_names_every_widened_rule_with_an_example(changed):
         ("extauthz/abac/tenant.rego", 'status == "active"', 'status in {"active", "suspended"}'),
         ("extauthz/tables/masking/data.yaml", "debtor_iban: restricted", "debtor_iban: internal"),
     )
-    found = diff(POLICIES, new, budget=8000, threads=2)
+    found = diff(POLICIES, new, budget=40_000, threads=2)
     widened = {(one.kind, one.code, rule) for one in found.widened for rule in one.rules}
     assert {
         (

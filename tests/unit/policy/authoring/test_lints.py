@@ -148,4 +148,4 @@ def test_what_does_not_parse(tmp_path):
 def test_the_shipped_policies_are_clean():
     report = check(require_opa(), POLICIES)
     assert report.findings == ()
-    assert len(report.analyses) == 6
+    assert len(report.analyses) == 9
