@@ -164,8 +164,13 @@ class Platform:
         await self.ready("authority", "catalogue")
         await self.authority.believe()
         self._progress("an agent, an Envoy and an authorization server for each zone")
-        for name in sorted(self._entries, key=lambda name: not name.endswith(".agent")):
-            if name not in first:
+        # Agents first: an Envoy that finds nobody on the socket asks again later and later.
+        agents = [name for name in self._entries if name.endswith(".agent")]
+        for name in agents:
+            await self._start_part(name)
+        await self.ready(*agents)
+        for name in self._entries:
+            if name not in first and name not in agents:
                 await self._start_part(name)
         await self.ready(*self._entries)
 
