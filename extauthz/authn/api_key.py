@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from extauthz.authn.api_key_file import parse
 from extauthz.authn.api_key_settings import KEY_ID
 from extauthz.authn.files import WatchedFile
+from extauthz.bucket import Bucket
 from extauthz.errors import ConfigError
 from extauthz.model import Deny, Reason, Subject, deny
 
@@ -43,10 +44,9 @@ _NOBODY: Final = bytes(32)
 
 @dataclass(slots=True, eq=False)
 class _Use:
-    """What a key has done in this process; it outlives a reload of the file. `left`: requests in the bucket."""
+    """What a key has done in this process; it outlives a reload of the file."""
 
-    left: float
-    since: float
+    bucket: Bucket
     count: int = 0
     limited: int = 0
     last: float = 0.0
@@ -103,7 +103,8 @@ class ApiKeys:
             return _EXPIRED
         if route not in key.routes:  # 5
             return deny("token.api_key_route", f"key {key.row.id}")
-        wait = self._wait(key)
+        rate = key.row.rate
+        wait = key.use.bucket.take(self._clock.monotonic(), float(rate.requests), rate.requests / rate.per)
         if wait:  # 6
             key.use.limited += 1
             return Deny((Reason("token.rate_limited", detail=f"key {key.row.id}"),), ttl=wait)
@@ -147,17 +148,6 @@ class ApiKeys:
             for key in self._keys.values()
         ]
 
-    def _wait(self, key: _Key) -> float:
-        """Takes one request out of the bucket and answers 0, or says in how many seconds there will be one."""
-        use, rate = key.use, key.row.rate
-        now = self._clock.monotonic()
-        use.left = min(float(rate.requests), use.left + (now - use.since) * rate.requests / rate.per)
-        use.since = now
-        if use.left < 1.0:
-            return (1.0 - use.left) * rate.per / rate.requests
-        use.left -= 1.0
-        return 0.0
-
     def _read(self, content: bytes) -> dict[str, _Key]:
         path = "" if self._file is None else str(self._file.path)
         rows = parse(content, path, now=self._clock.now(), max_keys=self._settings.max_keys)
@@ -165,7 +155,7 @@ class ApiKeys:
 
     def _key(self, row: ApiKeyRow) -> _Key:
         before = self._keys.get(row.id)
-        use = _Use(float(row.rate.requests), self._clock.monotonic()) if before is None else before.use
+        use = _Use(Bucket(float(row.rate.requests), self._clock.monotonic())) if before is None else before.use
         return _Key(row, bytes.fromhex(row.sha256), _subject(row), frozenset(row.routes), use)
 
 

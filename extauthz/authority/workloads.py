@@ -14,6 +14,7 @@ from extauthz.attestation.attestor import Attested
 from extauthz.attestation.refusal import Refused
 from extauthz.authority import instances
 from extauthz.authority.refusal import Refusal, refusal, refusal_of
+from extauthz.bucket import Bucket
 from extauthz.ca import csr as requests
 from extauthz.ca.certificate_authority import MAX_AUDIENCE, MAX_AUDIENCES, Issued, JwtSvid, Spec
 from extauthz.model import Deny, deny
@@ -92,8 +93,7 @@ class Workloads:
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
-        self._left = float(STRANGERS)
-        self._left_at = clock.monotonic()
+        self._strangers = Bucket(float(STRANGERS), clock.monotonic())
 
     async def attest(self, attestor: str, evidence: str, csr: str) -> Identity | Refusal:
         """An identity for a newcomer.
@@ -211,12 +211,8 @@ class Workloads:
         return found
 
     async def _refused_stranger(self, found: Refusal, facts: Mapping[str, Any], event: str = "svid.refused") -> Refusal:
-        now = self._clock.monotonic()
-        self._left = min(float(STRANGERS), self._left + (now - self._left_at) * STRANGERS_PER_SECOND)
-        self._left_at = now
-        if self._left < 1:
+        if self._strangers.take(self._clock.monotonic(), float(STRANGERS), STRANGERS_PER_SECOND):
             self._metrics.refused(found.code)
             self._metrics.unrecorded()
             return found
-        self._left -= 1
         return await self._refused(found, facts, event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from extauthz.bucket import Bucket
 from extauthz.lru import SegmentedLru
 from extauthz.model import Deny
 from extauthz.sts.answers import Refused
@@ -45,7 +46,7 @@ class Revoker:
         self._revocations = revocations
         self._audit = audit
         self._clock = clock
-        self._left: SegmentedLru[str, tuple[float, float]] = SegmentedLru(_WORKLOADS)
+        self._buckets: SegmentedLru[str, Bucket] = SegmentedLru(_WORKLOADS)
         """Workload → orders that it has left, as of when (monotonic)."""
 
     async def revoke(self, client: Client, form: Form) -> Refused | None:
@@ -102,10 +103,11 @@ class Revoker:
     def _may_write(self, workload: str) -> bool:
         """Takes one order out of the workload's bucket, when there is one."""
         now = self._clock.monotonic()
-        left, since = self._left.get(workload) or (BURST, now)
-        left = min(BURST, left + (now - since) * PER_SECOND)
-        self._left.put(workload, (left - 1.0 if left >= 1.0 else left, now))
-        return left >= 1.0
+        bucket = self._buckets.get(workload)
+        if bucket is None:
+            bucket = Bucket(BURST, now)
+            self._buckets.put(workload, bucket)
+        return bucket.take(now, BURST, PER_SECOND) == 0.0
 
     def _until(self, proven: Proven) -> float:
         """Until no server takes the token, or anything derived from it, for its time alone."""
