@@ -15,13 +15,13 @@ import grpc
 
 from extauthz.errors import ExtauthzError
 from extauthz.sds import messages as sds
-from extauthz.transport import health
 from extauthz.transport.choose import free_unix
+from extauthz.transport.rpc import Handlers, health_methods
 from extauthz.transport.settings import unix_path
 from extauthz.workload_api import messages as workload_api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from extauthz.transport.health import Health
 
@@ -35,16 +35,11 @@ _PRIVATE: Final = 0o177
 
 class AgentServer:
     def __init__(self, methods: Mapping[str, Any], state: Health, address: str, mode: int) -> None:
-        self._health = state
         self._address = address
         self._mode = mode
         self._ours = False
-        own = {
-            health.CHECK: grpc.unary_unary_rpc_method_handler(self._check),
-            health.WATCH: grpc.unary_stream_rpc_method_handler(self._watch),
-        }
         self._server = grpc.aio.server(
-            handlers=(_Handlers({**methods, **own}),),
+            handlers=(Handlers({**methods, **health_methods(state)}),),
             options=(
                 ("grpc.max_receive_message_length", MAX_MESSAGE),
                 ("grpc.max_metadata_size", 16 * 1024),
@@ -75,23 +70,3 @@ class AgentServer:
         await self._server.stop(grace)
         if self._ours:  # a path that we did not get is somebody else's
             Path(unix_path(self._address)).unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
-
-    async def _check(self, message: bytes, context: Any) -> bytes:
-        answer = self._health.check(message)
-        if answer is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-        return answer or b""
-
-    async def _watch(self, message: bytes, _context: Any) -> AsyncIterator[bytes]:
-        while True:
-            changed = self._health.changed
-            yield self._health.watch(message)
-            await changed.wait()
-
-
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no types
-    def __init__(self, methods: Mapping[str, Any]) -> None:
-        self._methods = methods
-
-    def service(self, handler_call_details: Any) -> Any:
-        return self._methods.get(handler_call_details.method)

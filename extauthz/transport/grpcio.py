@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from extauthz.errors import CallFailed, ExtauthzError
-from extauthz.transport import health
 from extauthz.transport.frames import Refused
 from extauthz.transport.reflection import METHODS as REFLECTION
+from extauthz.transport.rpc import Handlers, health_methods
 from extauthz.transport.settings import unix_path
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class GrpcioServer:
         self._spec = spec
         self._active = 0
         self._server = grpc.aio.server(
-            handlers=(_Handlers(self._methods()),),
+            handlers=(Handlers(self._methods()),),
             options=(
                 ("grpc.so_reuseport", 0 if unix_path(spec.listen) else 1),
                 ("grpc.max_receive_message_length", spec.max_check),
@@ -98,8 +98,7 @@ class GrpcioServer:
     def _methods(self) -> dict[str, Any]:
         return {
             CHECK: grpc.unary_unary_rpc_method_handler(self._check),
-            health.CHECK: grpc.unary_unary_rpc_method_handler(self._health_check),
-            health.WATCH: grpc.unary_stream_rpc_method_handler(self._health_watch),
+            **health_methods(self._health),
             **dict.fromkeys(REFLECTION, grpc.stream_stream_rpc_method_handler(self._reflect)),
         }
 
@@ -118,32 +117,12 @@ class GrpcioServer:
         finally:
             self._active -= 1
 
-    async def _health_check(self, message: bytes, context: Any) -> bytes:
-        answer = self._health.check(message)
-        if answer is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-        return answer or b""
-
-    async def _health_watch(self, message: bytes, _context: Any) -> AsyncIterator[bytes]:
-        while True:
-            changed = self._health.changed
-            yield self._health.watch(message)
-            await changed.wait()
-
     async def _reflect(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         try:
             async for answer in self._reflection.answers(messages):
                 yield answer
         except Refused as refused:
             await context.abort(_STATUS[refused.status], str(refused))
-
-
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no types
-    def __init__(self, methods: dict[str, Any]) -> None:
-        self._methods = methods
-
-    def service(self, handler_call_details: Any) -> Any:
-        return self._methods.get(handler_call_details.method)
 
 
 _STATUS: Final = {code.value[0]: code for code in grpc.StatusCode}
