@@ -10,19 +10,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, struct_pb2
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    struct_pb2,
+    timestamp_pb2,
+    wrappers_pb2,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def files(descriptors: Path) -> tuple[bytes, ...]:
+    """Serialized FileDescriptorProtos, dependencies first: the well-known ones, then those of `descriptors`."""
+    known = (module.DESCRIPTOR.serialized_pb for module in (any_pb2, struct_pb2, timestamp_pb2, wrappers_pb2))
+    ours = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file
+    return (*known, *(file.SerializeToString() for file in ours))
+
+
 def load(descriptors: Path) -> Callable[[str], Any]:
     """From a message's full name to its class, for the messages of the `FileDescriptorSet` in `descriptors`."""
     pool = descriptor_pool.DescriptorPool()
-    for module in (any_pb2, struct_pb2):
-        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file:
-        pool.AddSerializedFile(file.SerializeToString())
+    for file in files(descriptors):
+        pool.AddSerializedFile(file)
     return lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 

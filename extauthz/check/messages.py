@@ -9,61 +9,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from google.protobuf import (
-    any_pb2,
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    struct_pb2,
-    timestamp_pb2,
-    wrappers_pb2,
-)
 from google.protobuf.message import DecodeError
 
-__all__ = ["FILES", "POOL", "SERVICE", "CheckRequest", "CheckResponse", "DecodeError", "compile_protos"]
+from extauthz import protobuf
+
+__all__ = ["FILES", "SERVICE", "CheckRequest", "CheckResponse", "DecodeError", "compile_protos"]
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 PROTOS: Final = Path(__file__).with_name("protos")
 DESCRIPTORS: Final = Path(__file__).with_name("ext_authz.desc")
 
 
-def _files() -> tuple[bytes, ...]:
-    known = (module.DESCRIPTOR.serialized_pb for module in (any_pb2, struct_pb2, timestamp_pb2, wrappers_pb2))
-    ours = descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file
-    return (*known, *(file.SerializeToString() for file in ours))
-
-
-def _pool() -> descriptor_pool.DescriptorPool:
-    pool = descriptor_pool.DescriptorPool()
-    for file in FILES:
-        pool.AddSerializedFile(file)
-    return pool
-
-
-def _message(name: str) -> Any:
-    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
-
-
 def compile_protos(protos: Path = PROTOS) -> bytes:
-    """The serialized `FileDescriptorSet` of `protos`, dependencies first. Raises RuntimeError when protoc refuses."""
-    from tempfile import TemporaryDirectory  # noqa: PLC0415 - only here, and never at run time
-
-    from grpc_tools import protoc  # type: ignore[import-untyped]  # noqa: PLC0415 - a development tool
-
-    known = Path(protoc.__file__).with_name("_proto")
-    names = sorted(path.name for path in protos.glob("*.proto"))
-    with TemporaryDirectory() as folder:
-        out = Path(folder) / "set.desc"
-        if protoc.main(["protoc", f"-I{protos}", f"-I{known}", f"--descriptor_set_out={out}", *names]) != 0:
-            raise RuntimeError("protoc refused the .proto files")
-        return out.read_bytes()
+    """As `protobuf.compile_protos`."""
+    return protobuf.compile_protos(protos)
 
 
-FILES: Final = _files()
+FILES: Final = protobuf.files(DESCRIPTORS)
 """Serialized FileDescriptorProtos, dependencies first: what server reflection shows."""
-POOL: Final = _pool()
+_message: Final = protobuf.load(DESCRIPTORS)
 CheckRequest: Final = _message("envoy.service.auth.v3.CheckRequest")
 CheckResponse: Final = _message("envoy.service.auth.v3.CheckResponse")
 

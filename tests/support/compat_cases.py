@@ -17,7 +17,7 @@ import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from grpc_tools import protoc
 
-from extauthz.check.messages import POOL, CheckRequest, CheckResponse
+from extauthz.check.messages import CheckRequest, CheckResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +137,9 @@ def _by_name(rows: Any) -> list[list[str]]:
 
 def _case(table: str, row: dict[str, Any]) -> Case:
     message = CheckRequest()
-    json_format.ParseDict(_attributes(row, echo=table != "result"), message.attributes, descriptor_pool=POOL)
+    json_format.ParseDict(
+        _attributes(row, echo=table != "result"), message.attributes, descriptor_pool=CheckRequest.DESCRIPTOR.file.pool
+    )
     raw = _raw(row)
     if raw is not None:
         message.attributes.request.http.raw_body = raw
