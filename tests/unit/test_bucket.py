@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from extauthz.bucket import Bucket
@@ -24,3 +26,9 @@ def test_what_was_refused_costs_nothing() -> None:
     bucket = Bucket(0.5, 0.0)
     assert all(bucket.take(0.0, 1.0, 1.0) for _ in range(10))
     assert bucket.take(0.5, 1.0, 1.0) == 0.0
+
+
+def test_without_a_rate_the_wait_has_no_end() -> None:
+    bucket = Bucket(1.0, 0.0)
+    assert bucket.take(0.0, 1.0, 0.0) == 0.0
+    assert bucket.take(1e9, 1.0, 0.0) == math.inf
