@@ -14,7 +14,7 @@ class Bucket:
     since: float
 
     def take(self, now: float, burst: float, per_second: float) -> float:
-        """Takes one and answers 0, or takes nothing and says in how many seconds there will be one: never is infinity."""
+        """Takes one and answers 0, or takes nothing and says in how many seconds there will be one (inf: never)."""
         self.left = min(burst, self.left + (now - self.since) * per_second)
         self.since = now
         if self.left < 1.0:
