@@ -361,6 +361,7 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
             action=settings.action,
             resource_type=settings.resource.type,
         ),
+        failure=settings.failure_plan,
         exchange=None if settings.exchange is None else Wanted.of(settings.exchange),
     )
 

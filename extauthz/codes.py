@@ -39,6 +39,8 @@ _OTHER_STATUS: Final = {
     "token.scope": HTTPStatus.FORBIDDEN,  # RFC 6750 section 3.1
     "token.api_key_route": HTTPStatus.FORBIDDEN,
     "token.rate_limited": HTTPStatus.TOO_MANY_REQUESTS,  # RFC 6585 section 4
+    "token.quarantined": HTTPStatus.FORBIDDEN,  # the token is good; what was done with it was not
+    "token.break_glass": HTTPStatus.FORBIDDEN,
     "token.exchange_refused": HTTPStatus.FORBIDDEN,  # the credential is good; what it was to be exchanged for is not
 }
 """Codes whose status a standard sets apart from their layer's."""
@@ -89,6 +91,7 @@ CODES: Final = _catalogue(
     ("workload.unregistered", "The caller's workload is not registered.", "Register the workload."),
     ("workload.revoked", "The caller's workload has been revoked.", "Register the workload again."),
     ("workload.route_denied", "The caller's workload may not call this route.", "Add it to the route's workloads."),
+    ("workload.quarantined", "The caller's workload is in quarantine.", "Wait, or ask an operator to release it."),
     ("transport.certificate_missing", "No peer certificate.", "Set include_peer_certificate in Envoy."),
     ("transport.certificate_malformed", "The peer certificate is malformed.", "Reissue the certificate."),
     ("transport.certificate_expired", "The peer certificate has expired.", "Reconnect with a renewed certificate."),
@@ -125,6 +128,9 @@ CODES: Final = _catalogue(
     ("token.inactive", "The issuer says that the token is not active.", "Ask for a new token."),
     ("token.step_up", "The sign-in is too weak or too long ago.", "Sign in again as the challenge says."),
     ("token.exchange_refused", "The token may not be exchanged for this service.", "Ask for a token with more rights."),
+    ("token.quarantined", "The token is in quarantine.", "Wait, or ask an operator to release it."),
+    ("token.break_glass", "The break-glass grant is not valid here.", "Ask for a grant for this route and subject."),
+    ("attribute.tenant_quarantined", "The tenant is in quarantine.", "Wait, or ask an operator to release it."),
     ("role.denied", "The policy denies this request.", "Ask for the permission; see the decision record."),
     ("engine.unavailable", "No decision can be made at the moment.", "Retry; check OPA."),
     ("engine.deadline", "No decision was made in time.", "Retry; check the ext_authz timeout."),
@@ -135,6 +141,9 @@ CODES: Final = _catalogue(
     ("engine.exchange_unavailable", "The token cannot be exchanged at the moment.", "Retry; check the authority."),
     ("engine.introspection_unavailable", "The token's issuer cannot be asked.", "Retry; check its introspection."),
     ("engine.revocations_stale", "What has been revoked is not known.", "Retry; check the source of revocations."),
+    ("engine.overloaded", "The server sheds load to keep critical routes fast.", "Retry after the time given."),
+    ("engine.audit_unavailable", "The audit record cannot be written.", "Retry; check the audit trail's storage."),
+    ("engine.queue_full", "Too many requests wait for their judgement.", "Retry; check the judgement queue."),
     ("engine.internal", "No decision can be made.", "See the decision record."),
     ("engine.draining", "The server is shutting down.", "Retry."),
 )

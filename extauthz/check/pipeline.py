@@ -3,15 +3,17 @@
     record a trail; the decision starts as a denial              fail closed by construction
     within the caller's deadline:
       1  wire         Envoy's words become ours, bounded
-      2  route        Envoy's context_extensions, else host + method + path template
+      2  route        Envoy's context_extensions, else host + method + path template; under overload: does it come on?
       3  workload     peer certificate, principal and XFCC, cross-checked; may it call this route?
-      4  credential   it becomes a subject (`credential`); its binding (`cnf`) is checked against the peer
+      4  credential   it becomes a subject (`credential`); its binding (`cnf`) is checked against the peer; quarantine
+         an asynchronous route's request goes on here: steps 5 and 6 judge it in the background (`judgement`)
       5  attributes   only the sources that the route names, in parallel, within the deadline
-      6  policy       projection → decision cache → engine
+      6  policy       projection → decision cache → engine; a break-glass grant may override its refusal
       7  obligations  token exchange, headers to set and to strip, metadata
     finally: the record is handed over (also when the caller has gone); the answer is written
 
 A credential is verified before any decision cache is read, so an expired or revoked token never meets a cached allow.
+Where a part fails, the route's failure plan says what follows (`failure`); without one the answer is a denial.
 A pipeline never changes: a reload builds another one and swaps it in.
 """
 
@@ -27,6 +29,7 @@ from extauthz.authn.extract import TXN_TOKEN, bearer
 from extauthz.check import respond, wire
 from extauthz.check.answers import Answers, key
 from extauthz.check.exchange import narrowed
+from extauthz.check.failure import Cause, planned
 from extauthz.check.identity import upstream_headers
 from extauthz.errors import EngineFault
 from extauthz.model import Allow, Decision, Deny, Request, Subject, Workload, deny
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from extauthz.check.credential import CredentialStage
     from extauthz.check.exchange import Exchanger, Wanted
     from extauthz.check.exchanged import Granted
+    from extauthz.check.failure_settings import FailurePlan
+    from extauthz.check.hooks import Admission, AuditTrail, BreakGlass, Judgement, Quarantine
     from extauthz.check.policy_input import InputTemplate
     from extauthz.check.policy_stage import PolicyStage
     from extauthz.check.router import Router
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _UNDECIDED: Final = deny("engine.internal", "the Check ended without a decision")
 _NO_ATTRIBUTES: Final[Mapping[str, Mapping[str, Any]]] = {}
+_NO_VARIABLES: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class Route:
     remove: tuple[str, ...]
     """Headers to remove, beside those under our prefix."""
     facts: RouteFacts
+    failure: FailurePlan
     exchange: Wanted | None = None
     """The token that the upstream gets in place of the one that came."""
 
@@ -81,6 +88,8 @@ class Facts:
 
     request: Request | None = None
     route: Route | None = None
+    variables: Mapping[str, str] | None = None
+    """The route's path variables."""
     workload: Workload | None = None
     subject: Subject | None = None
     granted: Granted | None = None
@@ -102,6 +111,11 @@ class Pipeline:
         max_deadline: float,
         transport: str = "",
         exchanger: Exchanger | None = None,
+        admission: Admission | None = None,
+        quarantine: Quarantine | None = None,
+        judgement: Judgement | None = None,
+        break_glass: BreakGlass | None = None,
+        audit: AuditTrail | None = None,
     ) -> None:
         self._router = router
         self._workloads = workloads
@@ -115,6 +129,11 @@ class Pipeline:
         self._transport = transport
         self._answers = Answers()
         self.exchanger = exchanger
+        self._admission = admission
+        self._quarantine = quarantine
+        self._judgement = judgement
+        self._break_glass = break_glass
+        self._audit = audit
 
     async def check(self, message: bytes, budget: float) -> bytes:
         """A serialized CheckRequest to a serialized CheckResponse; `budget` is the caller's, in seconds.
@@ -128,6 +147,11 @@ class Pipeline:
         try:
             decision = await self._decide(message, deadline, facts, trail)
             answer = self._answer(decision, facts, trail)
+            if self._audit is not None and isinstance(decision, Allow) and facts.route is not None:
+                refused = await self._unrecorded(self._audit, decision, facts, trail, deadline)
+                if refused is not None:
+                    decision = refused
+                    answer = self._answer(decision, facts, trail)
         except EngineFault as fault:
             decision = deny(fault.code, fault.detail)
             answer = self._answer(decision, facts, trail)
@@ -143,15 +167,45 @@ class Pipeline:
 
     def _record(self, decision: Decision, facts: Facts, trail: Trail) -> None:
         """Hands the record over; never waits, so it also happens when the caller has gone."""
+        self._complete(decision, facts, trail)
+        self._recorder.submit(trail)
+
+    def _complete(self, decision: Decision, facts: Facts, trail: Trail) -> None:
+        """Whatever a record of this Check says is known now."""
         trail.mark(Stage.RESPOND)
         trail.decision = decision
         trail.workload = facts.workload
         trail.subject = facts.subject
-        self._recorder.submit(trail)
 
-    async def _decide(  # noqa: C901, PLR0911 - six steps may refuse, one decides: read it top to bottom
+    async def _decide(self, message: bytes, deadline: float, facts: Facts, trail: Trail) -> Decision:
+        # 1–4
+        settled = await self._prove(message, deadline, facts, trail)
+        route = facts.route
+        if settled is not None or route is None:
+            return settled or _UNDECIDED
+        if self._judgement is not None and route.settings.evaluation == "async":
+            accepted = await self._judgement.accept(facts, trail, deadline)
+            if accepted is not None:
+                return accepted
+        # 5 and 6
+        decision = await self.judge(facts, trail, deadline)
+        if isinstance(decision, Deny) and self._break_glass is not None and route.settings.break_glass:
+            decision = self._break_glass.override(decision, facts, trail)
+        # 7 obligations: what has to be had from elsewhere; the rest is written with the answer
+        if isinstance(decision, Allow) and (route.exchange is not None or decision.obligations.exchange is not None):
+            refused = await self._exchange(decision, facts, deadline, trail)
+            trail.mark(Stage.EXCHANGE)
+            if refused is not None:
+                return refused
+        # The deadline is asked again before anything is allowed: a late answer must not be an allow nobody reads.
+        if self._clock.monotonic() > deadline:
+            return deny("engine.deadline", "the decision came too late")
+        return decision
+
+    async def _prove(  # noqa: PLR0911 - every step may refuse: read it top to bottom
         self, message: bytes, deadline: float, facts: Facts, trail: Trail
-    ) -> Decision:
+    ) -> Decision | None:
+        """Steps 1–4: whose request this is, and to which route. None: all of it is proven, and `facts` holds it."""
         # 1 wire
         request = wire.parse(message)
         trail.mark(Stage.PARSE)
@@ -166,29 +220,46 @@ class Pipeline:
             return matched
         route = facts.route = matched.route
         trail.route = route.facts
+        if self._admission is not None and (refused := self._admission.refuse(route, request)) is not None:
+            return refused
         # 3 workload
         workload = self._caller(request, route)
         trail.mark(Stage.WORKLOAD)
         if isinstance(workload, Deny):
             return workload
         facts.workload = workload
+        if self._quarantine is not None and (refused := self._quarantine.refuse(route.facts.name, workload, None)):
+            return refused
         if self._unsure(route):
             return deny("engine.revocations_stale")
         # 4 credential
         subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
         trail.mark(Stage.TOKEN)
         if isinstance(subject, Deny):
-            return subject
+            return planned(route.failure, Cause.INTROSPECTION, subject, trail)
         facts.subject = subject
-        # 5 attributes
+        facts.variables = matched.variables
         trail.resource_id = route.template.resource(matched.variables)
+        if self._quarantine is not None:
+            return self._quarantine.refuse(route.facts.name, workload, subject)
+        return None
+
+    async def judge(self, facts: Facts, trail: Trail, deadline: float) -> Decision:
+        """Steps 5 and 6, for a request whose caller and credential are proven: now, or later in the background.
+
+        `deadline` is on the monotonic scale. Raises EngineFault.
+        """
+        route, request, workload, subject = facts.route, facts.request, facts.workload, facts.subject
+        if route is None or request is None:
+            return _UNDECIDED
+        # 5 attributes
         attributes = _NO_ATTRIBUTES
         if (plan := route.attributes) is not None:
             question = AttributeQuestion(
                 request,
                 subject,
                 workload,
-                matched.variables,
+                facts.variables or _NO_VARIABLES,
                 deadline,
                 route.settings.resource.type,
                 trail.resource_id,
@@ -196,7 +267,7 @@ class Pipeline:
             collected = plan.collect_sync(question) or await plan.collect(question)
             trail.mark(Stage.ATTRIBUTES)
             if isinstance(collected, Deny):
-                return collected
+                return planned(route.failure, Cause.ATTRIBUTES, collected, trail)
             attributes = collected
         # 6 policy
         policy_input = route.template.fill(request, workload, subject, trail.resource_id, attributes)
@@ -208,17 +279,19 @@ class Pipeline:
         )
         evaluation = await self._policy.ask(query, policy_input, trail)
         trail.mark(Stage.POLICY)
-        decision = evaluation.decision
-        # 7 obligations: what has to be had from elsewhere; the rest is written with the answer
-        if isinstance(decision, Allow) and (route.exchange is not None or decision.obligations.exchange is not None):
-            refused = await self._exchange(decision, facts, deadline, trail)
-            trail.mark(Stage.EXCHANGE)
-            if refused is not None:
-                return refused
-        # The deadline is asked again before anything is allowed: a late answer must not be an allow nobody reads.
-        if self._clock.monotonic() > deadline:
-            return deny("engine.deadline", "the decision came too late")
-        return decision
+        return evaluation.decision
+
+    async def _unrecorded(
+        self, audit: AuditTrail, decision: Allow, facts: Facts, trail: Trail, deadline: float
+    ) -> Deny | None:
+        """The denial of an allow whose record cannot be had, where the route's plan does not go on without one."""
+        route = facts.route
+        if route is None or route.failure.audit != "closed":
+            return None
+        if route.settings.audit == "buffered":
+            return None if audit.healthy else deny("engine.audit_unavailable")
+        self._complete(decision, facts, trail)
+        return None if await audit.written(trail, deadline) else deny("engine.audit_unavailable")
 
     def _caller(self, request: Request, route: Route) -> Workload | Deny | None:
         """Step 3. None only on a public route, where no identity was presented."""
@@ -231,8 +304,8 @@ class Pipeline:
         return deny("workload.route_denied", f"route {route.settings.name}")
 
     def _unsure(self, route: Route) -> bool:
-        """Whether the route does something to the world, and nobody knows what has been revoked."""
-        return bool(route.settings.effects) and self._revocations.stale
+        """Whether the route does not go on while nobody knows what has been revoked."""
+        return route.failure.revocations == "closed" and self._revocations.stale
 
     async def _exchange(self, decision: Allow, facts: Facts, deadline: float, trail: Trail) -> Deny | None:
         """Step 7, the part that may wait. None: `facts.granted` is the token for the upstream. Raises EngineFault."""

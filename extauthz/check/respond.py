@@ -54,9 +54,14 @@ _OTHER_GRPC_STATUS: Final = {
     "token.api_key_route": _PERMISSION_DENIED,
     "token.rate_limited": _RESOURCE_EXHAUSTED,
     "token.exchange_refused": _PERMISSION_DENIED,
+    "token.quarantined": _PERMISSION_DENIED,
+    "token.break_glass": _PERMISSION_DENIED,
 }
 _NO_BEARER: Final = frozenset(
-    {"token.api_key_unknown", "token.api_key_route", "token.rate_limited", "token.exchange_refused"}
+    {
+        *("token.api_key_unknown", "token.api_key_route", "token.rate_limited", "token.exchange_refused"),
+        *("token.quarantined", "token.break_glass"),
+    }
 )
 """About API keys, for which no authentication scheme is registered, and about a token that is good in itself."""
 _NO_CREDENTIAL: Final = frozenset({"token.missing", "token.scheme"})

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, Field, model_validator
 from extauthz.attributes.settings import AttributeUse  # noqa: TC001 - pydantic reads it at run time
 from extauthz.authn.settings import TokenRule, WorkloadPattern  # noqa: TC001 - pydantic reads it at run time
 from extauthz.check.exchange_settings import ExchangeSettings  # noqa: TC001 - pydantic reads it at run time
+from extauthz.check.failure_settings import FailurePlan, plan_of
+from extauthz.judgement.settings import JudgementRule  # noqa: TC001 - pydantic reads it at run time
 from extauthz.settings import Duration, Settings
 
 VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
@@ -84,10 +86,21 @@ class RouteSettings(Settings):
     """Which requests the route covers. Without it the route is reached only by its name."""
     effects: tuple[Literal["money", "secrets", "side_effects"], ...] = ()
     """What the route can do to the world. A route with effects is synchronous and fails closed."""
+    criticality: Literal["critical", "normal", "sheddable"] | None = None
+    """What is shed first under overload: `sheddable`, then `normal`, and `critical` last. Absent: `critical` with
+    effects, else `normal`."""
     evaluation: Literal["sync", "async"] = "sync"
-    """`sync`: decided before the request goes on. `async` is not available yet and is refused."""
-    on_failure: Literal["closed", "open"] = "closed"
-    """What happens when no decision can be made. `open` is not available yet and is refused."""
+    """`sync`: decided before the request goes on. `async`: caller and credential are verified, the request goes on with
+    `x-extauthz-mode: async`, and attributes and policy judge it in the background."""
+    judgement: JudgementRule | None = None
+    """With `evaluation: async`: what happens when the queue is full, and whom a violation puts into quarantine."""
+    on_failure: Literal["closed", "open", "degrade"] | FailurePlan | None = None
+    """What happens when a part that a decision needs fails: one word for all parts, or one for each. Absent: closed;
+    only where the route has no effects, unknown revocations and a failing audit trail do not stop it."""
+    audit: Literal["buffered", "written"] = "buffered"
+    """`written`: an allow waits until the operating system has its audit record. `buffered`: it is written soon."""
+    break_glass: bool = False
+    """True: a valid break-glass grant for this route overrides a refusal of its policy."""
     public: bool = False
     """True: callers need no workload identity (a client at the edge). A presented one is still verified."""
     caller: Literal["peer", "self"] = "peer"
@@ -119,6 +132,11 @@ class RouteSettings(Settings):
     exchange: ExchangeSettings | None = None
     """The upstream gets another token in place of the one that came; needs `sts` and `identity`."""
 
+    @property
+    def failure_plan(self) -> FailurePlan:
+        """`on_failure`, spelt out for every part."""
+        return plan_of(self.on_failure, effects=bool(self.effects))
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.credential == "jwt") != (self.token is not None):
@@ -135,6 +153,16 @@ class RouteSettings(Settings):
             raise ValueError("`exchange` takes the token of the Authorization header, not a transaction token")
         if self.exchange is not None and not self.forward_token:
             raise ValueError("`exchange` never forwards the token that came: `forward_token` has nothing to say")
+        return self
+
+    @model_validator(mode="after")
+    def _can_keep_its_promises(self) -> Self:
+        if self.judgement is not None and self.evaluation != "async":
+            raise ValueError("`judgement` is for `evaluation: async`")
+        if self.evaluation == "async" and self.exchange is not None:
+            raise ValueError("`exchange` is an answer of the policy: it needs `evaluation: sync`")
+        if self.break_glass and self.credential in {"api_key", "none"}:
+            raise ValueError("`break_glass` needs a person or a workload that answers for it: no API key, no anonymous")
         variables = set(VARIABLE.findall(self.match.path)) if self.match else set()
         if unknown := set(VARIABLE.findall(self.resource.id)) - variables:
             raise ValueError(f"resource.id names unknown path variables: {', '.join(sorted(unknown))}")

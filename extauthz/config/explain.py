@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from extauthz.attributes.settings import HttpSource, RequestSource
-from extauthz.config.words import listed, seconds
+from extauthz.config.words import PARTS, WITHOUT, listed, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,8 +214,12 @@ def _failure(config: Config, route: RouteSettings) -> Iterator[str]:
         source = next(source for source in config.attributes.sources if source.name == use.source)
         if isinstance(source, HttpSource) and source.stale_if_error:
             yield f"{source.name} may be replaced by values up to {seconds(source.ttl + source.stale_if_error)} old."
-    if route.on_failure == "closed":
+    plan = route.failure_plan.model_dump()
+    if set(plan.values()) == {"closed"}:
         yield "It fails closed."
+    for part, word in plan.items():
+        if word != "closed":
+            yield f"Without {PARTS[part]}: {WITHOUT[word]}."
 
 
 def _exchanged(route: RouteSettings) -> Iterator[str]:

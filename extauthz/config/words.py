@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 _TIMES: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES: Final = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
 
+PARTS: Final = {
+    "engine": "the policy engine",
+    "attributes": "its attribute sources",
+    "introspection": "introspection",
+    "revocations": "revocations",
+    "audit": "its audit record",
+}
+"""The parts of a failure plan."""
+WITHOUT: Final = {"closed": "refused", "open": "let through, unjudged", "degrade": "decided with what is left"}
+"""The words of a failure plan."""
+
 
 def seconds(value: float) -> str:
     """A duration in seconds: `200ms`, `30s`, `5m`."""

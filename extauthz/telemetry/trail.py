@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from extauthz.telemetry import trace_context
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -64,6 +66,26 @@ class ExchangeFacts:
     token_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class FailureFacts:
+    """That a part failed and what the route's failure plan made of it. `plan`: `open` or `degrade`."""
+
+    cause: str
+    code: str
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakGlassFacts:
+    """The grant that overrode a refusal. `overridden`: that refusal's code; `until`: the grant's end (epoch)."""
+
+    grant: str
+    ticket: str
+    issued_by: str
+    until: float
+    overridden: str
+
+
 NO_ROUTE: Final = RouteFacts("none")
 
 
@@ -83,15 +105,20 @@ class Trail:
     __slots__ = (
         "_last",
         "_ticks",
+        "break_glass",
         "decision",
         "decision_cached",
         "decision_id",
+        "degraded",
         "engine",
         "exchange",
         "exchange_cached",
+        "failure",
         "host",
         "method",
+        "mode",
         "ns",
+        "parent_id",
         "path",
         "policy_input",
         "projected",
@@ -99,10 +126,12 @@ class Trail:
         "resource_id",
         "revision",
         "route",
+        "sampled",
         "source",
         "started",
         "subject",
         "token_cached",
+        "trace_id",
         "transport",
         "workload",
     )
@@ -130,6 +159,15 @@ class Trail:
         self.exchange: ExchangeFacts | None = None
         self.exchange_cached: bool | None = None
         """None: no token was exchanged."""
+        self.mode = ""
+        """How an allow came about that is not an ordinary one: `async`, `open`, `degraded`, `break-glass`."""
+        self.degraded: tuple[str, ...] = ()
+        """The parts without which the policy decided; the policy was told."""
+        self.failure: FailureFacts | None = None
+        self.break_glass: BreakGlassFacts | None = None
+        self.trace_id = self.parent_id = ""
+        """The caller's trace and span (W3C Trace Context level 1), lower-case hex; empty when it named none (`trace`)."""
+        self.sampled = False
         self._ticks = ticks
         self._last = ticks()
 
@@ -146,3 +184,12 @@ class Trail:
         self.path = request.path
         self.request_id = request.id
         self.source = request.source_address
+        header = request.headers.get(trace_context.HEADER)
+        if header is not None and (found := trace_context.parse(header)) is not None:
+            self.trace_id, self.parent_id, self.sampled = found
+
+    def trace(self) -> str:
+        """The caller's trace; where it named none, the one that begins here."""
+        if not self.trace_id:
+            self.trace_id = trace_context.digits(self.decision_id)
+        return self.trace_id

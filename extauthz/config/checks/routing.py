@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from extauthz.check.routes import VARIABLE
 from extauthz.config.checks.rule import Finding, error, routes
-from extauthz.config.words import listed
+from extauthz.config.words import PARTS, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,26 +118,16 @@ def effects_are_decided_before(config: Config) -> Iterator[Finding]:
         has = f"the route {route.name} has effects ({listed(route.effects)})"
         if route.evaluation != "sync":
             yield Finding((*place, "evaluation"), f"{has} and would be decided afterwards", "write `evaluation: sync`")
-        if route.on_failure != "closed":
-            yield Finding((*place, "on_failure"), f"{has} and would fail open", "write `on_failure: closed`")
+        for part, word in route.failure_plan.model_dump().items():
+            if word != "closed":
+                what = f"{has} and would go on without {PARTS[part]} (`{word}`)"
+                yield Finding((*place, "on_failure"), what, "write `on_failure: closed`")
         if route.credential == "none":
             yield Finding(
                 (*place, "credential"),
                 f"{has} and asks for no credential",
                 "write `credential: jwt` with a `token`, or `credential: workload`",
             )
-
-
-@error
-def only_what_is_there_is_accepted(config: Config) -> Iterator[Finding]:
-    """`async` and `open` are words of the format that this version cannot keep its promise for."""
-    for place, route in routes(config):
-        if route.effects:
-            continue  # refused with the stronger words above
-        if route.evaluation != "sync":
-            yield Finding((*place, "evaluation"), "async evaluation is not available yet", "write `evaluation: sync`")
-        if route.on_failure != "closed":
-            yield Finding((*place, "on_failure"), "failing open is not available yet", "write `on_failure: closed`")
 
 
 @error
