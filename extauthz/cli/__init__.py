@@ -9,6 +9,7 @@ import typer
 from extauthz import __version__
 from extauthz.cli.agent import agent
 from extauthz.cli.api_key import app as api_key
+from extauthz.cli.audit import app as audit
 from extauthz.cli.authority import app as authority
 from extauthz.cli.config import app as config
 from extauthz.cli.demo import demo
@@ -27,6 +28,7 @@ app.add_typer(api_key, name="api-key")
 app.command("demo")(demo)
 app.add_typer(policy, name="policy")
 app.add_typer(token, name="token")
+app.add_typer(audit, name="audit")
 app.command("inventory")(inventory)
 
 
