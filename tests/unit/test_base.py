@@ -256,7 +256,7 @@ def test_every_layer_has_a_status_and_codes_of_ours() -> None:
         Layer.ATTRIBUTE: 403,
         Layer.ENGINE: 503,
     }
-    assert {code.layer for code in CODES.values()} == set(Layer) - {Layer.ATTRIBUTE}
+    assert {code.layer for code in CODES.values()} == set(Layer)
 
 
 def test_standards_set_some_statuses_apart() -> None:
@@ -268,6 +268,8 @@ def test_standards_set_some_statuses_apart() -> None:
         "token.api_key_route": 403,
         "token.rate_limited": 429,
         "token.exchange_refused": 403,
+        "token.quarantined": 403,
+        "token.break_glass": 403,
     }
 
 

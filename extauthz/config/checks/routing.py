@@ -118,10 +118,9 @@ def effects_are_decided_before(config: Config) -> Iterator[Finding]:
         has = f"the route {route.name} has effects ({listed(route.effects)})"
         if route.evaluation != "sync":
             yield Finding((*place, "evaluation"), f"{has} and would be decided afterwards", "write `evaluation: sync`")
-        for part, word in route.failure_plan.model_dump().items():
-            if word != "closed":
-                what = f"{has} and would go on without {PARTS[part]} (`{word}`)"
-                yield Finding((*place, "on_failure"), what, "write `on_failure: closed`")
+        if lenient := [PARTS[part] for part, word in route.failure_plan.model_dump().items() if word != "closed"]:
+            what = f"{has} and would go on without {listed(lenient)}"
+            yield Finding((*place, "on_failure"), what, "write `on_failure: closed`")
         if route.credential == "none":
             yield Finding(
                 (*place, "credential"),

@@ -64,7 +64,13 @@ def test_metadata_that_is_no_json_or_too_deep_is_dropped():
 def test_a_denial_has_the_status_of_its_layer_and_says_which(code):
     decision = deny(code, "for operators only")
     answer = read_answer(respond.deny(decision, ID, parsed(), {"layer": decision.layer.value, "decision_id": ID}))
-    others = {"token.api_key_route": 7, "token.rate_limited": 8, "token.exchange_refused": 7}
+    others = {
+        "token.api_key_route": 7,
+        "token.rate_limited": 8,
+        "token.exchange_refused": 7,
+        "token.quarantined": 7,
+        "token.break_glass": 7,
+    }
     assert answer.code == others.get(code, respond.GRPC_STATUS[decision.layer])
     assert answer.status == http_status(code)
     body = json.loads(answer.body)
@@ -83,6 +89,8 @@ def test_a_denial_has_the_status_of_its_layer_and_says_which(code):
         "token.api_key_route",
         "token.rate_limited",
         "token.exchange_refused",
+        "token.quarantined",
+        "token.break_glass",
     }
     assert ("www-authenticate" in answer.headers) == (
         (decision.layer is Layer.TOKEN and not no_bearer) or code.startswith("transport.binding_")

@@ -147,7 +147,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("one_request_has_one_route", {"routes.0.match.hosts": [], **more()}, "routes[2].match", "same"),
     ("effects_are_decided_before", {"routes.1.evaluation": "async"}, "routes[1].evaluation", "afterwards"),
-    ("effects_are_decided_before", {"routes.1.on_failure": "open"}, "routes[1].on_failure", "fail open"),
+    ("effects_are_decided_before", {"routes.1.on_failure": "open"}, "routes[1].on_failure", "would go on without the policy"),
     (
         "effects_are_decided_before",
         {"routes.1.effects": ["side_effects"], "routes.1.credential": "none", "routes.1.token": REMOVE},
@@ -160,8 +160,12 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "routes[1].on_failure",
         "secrets",
     ),
-    ("only_what_is_there_is_accepted", {"routes.0.evaluation": "async"}, "routes[0].evaluation", "not available"),
-    ("only_what_is_there_is_accepted", {"routes.0.on_failure": "open"}, "routes[0].on_failure", "not available"),
+    (
+        "effects_are_decided_before",
+        {"routes.1.on_failure": {"engine": "degrade"}},
+        "routes[1].on_failure",
+        "without the policy engine",
+    ),
     (
         "money_and_secrets_name_their_callers",
         {"routes.1.workloads": [GATEWAY, "spiffe://bank.example/env/prod/ns/edge/sa/*"]},
@@ -487,7 +491,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
         "effects_are_decided_before",
         {"routes.1.credential": "workload", "routes.1.token": REMOVE},
     ),
-    ("only_what_is_there_is_accepted", {"routes.0.evaluation": "sync", "routes.0.on_failure": "closed"}),
+    ("effects_are_decided_before", {"routes.1.on_failure": "closed"}),
     (
         "money_and_secrets_name_their_callers",
         {"routes.0.workloads": ["spiffe://bank.example/env/prod/ns/*/sa/*"]},

@@ -92,6 +92,7 @@ def test_a_record_of_an_allow() -> None:
     assert got == {
         "type": "check",
         "decision_id": made.decision_id,
+        "trace_id": made.decision_id.replace("-", ""),
         "timestamp": "2027-01-15T08:00:00.250000+00:00",
         "labels": {"zone": "edge"},
         "path": "extauthz/payments/decision",
