@@ -29,6 +29,8 @@ LINE_MAX: Final = 4096
 """Bytes of a line, its newline included (PIPE_BUF on Linux)."""
 _REASONS: Final = 8
 _STAGES: Final = tuple((stage, f"timer_{stage.name.lower()}_us") for stage in Stage)
+_KEPT: Final = ("type", "decision_id", "trace_id", "timestamp", "layer", "code", "cached", "metrics")
+"""What a record keeps as it is where it has to be shortened."""
 _UNDECIDED: Final = {"allow": False, "status": 503}
 
 
@@ -90,7 +92,7 @@ def document(trail: Trail) -> dict[str, Any]:
 
 def _shortened(record: dict[str, Any]) -> bytes:
     result = record["result"]
-    kept = {name: record[name] for name in ("type", "decision_id", "timestamp", "layer", "code", "cached", "metrics")}
+    kept = {name: record[name] for name in _KEPT}
     kept |= {"cut": True, "path": plain(record["path"], 64), "result": {"allow": result["allow"], "reasons": []}}
     if "status" in result:
         kept["result"]["status"] = result["status"]
@@ -114,6 +116,7 @@ def _record(trail: Trail, labels: Mapping[str, str], *, full_path: bool) -> dict
     record: dict[str, Any] = {
         "type": "check",
         "decision_id": trail.decision_id,
+        "trace_id": trail.trace(),
         "timestamp": _timestamp(trail.started),
         "labels": labels,
         "path": route.entrypoint,

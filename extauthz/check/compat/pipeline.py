@@ -193,5 +193,6 @@ def _describe(trail: Trail, attributes: Any) -> None:
     trail.host = http.host
     trail.path = http.path.partition("?")[0]
     trail.request_id = http.id
+    trail.traceparent = http.headers.get("traceparent", "")
     address = attributes.source.address
     trail.source = address.socket_address.address or address.pipe.path
