@@ -7,7 +7,7 @@ BIN := .venv/bin
 ARGS ?=
 RUN_DIR ?= .run
 
-.PHONY: help demo up down test compose-test check bench bench-quick policy lint format lock native clean
+.PHONY: help demo up down test faults compose-test check bench bench-quick policy lint format lock native clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ down: ## Stop what `make up` started in another terminal
 test: native ## Run every test (installs Redis and npm's oidc-provider where it can)
 	@$(BIN)/python -m tests.support.install
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: native ## Break every part under load and print what callers got (ARGS='--core', '--only NAME', '--json')
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 compose-test: native ## Bring up docker-compose.yml and prove it: scenarios, isolation, faults (needs a Docker engine)
 	@$(BIN)/python -m tests.compose $(ARGS)
