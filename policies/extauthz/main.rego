@@ -28,7 +28,7 @@ decision := approvals.decision if {
 } else := features.decision if {
 	noun == "features"
 } else := operations.decision if {
-	noun in {"rates", "usage", "limits"}
+	noun in {"rates", "usage", "limits", "event"}
 } else := datasets.decision if {
 	noun == "dataset"
 } else := verdict.decide([{"code": "role.action_unknown", "detail": "extauthz.main"}], {}, 0)

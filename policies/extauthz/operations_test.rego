@@ -36,6 +36,16 @@ test_roles_alone_decide_on_counts if {
 	codes(samples.bend(counts, "/subject/properties/roles", ["support-agent"])) == {"role.permission_missing"}
 }
 
+test_an_app_reports_events_of_its_own_tenant if {
+	event := json.patch(samples.transfer, [
+		{"op": "add", "path": "/action/name", "value": "event.report"},
+		{"op": "add", "path": "/resource", "value": {"type": "event", "id": "", "properties": {"tenant": "acme"}}},
+	])
+	operations.decision.allow with input as event
+	codes(samples.bend(event, "/resource/properties/tenant", "globex")) == {"attribute.tenant_mismatch"}
+	codes(samples.bend(event, "/subject/properties/roles", ["support-agent"])) == {"role.permission_missing"}
+}
+
 test_administrator_changes_a_limit if operations.decision.allow with input as administrator
 
 test_administrator_for_another_purpose if {

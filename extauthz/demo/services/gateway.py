@@ -29,7 +29,8 @@ _KEPT: Final = 10_000
 def app(settings: Mapping[str, Any]) -> Starlette:
     """`POST /v1/transfers`: `{tenant, region, amount, currency, transaction_type, counterparty}` → 201, the outcome;
     `POST /v1/transfers/{transfer}/cancel`: its tenant, region and class → it is cancelled; `GET /v1/usage/{tenant}` →
-    how many transfers it made; `GET /v1/rates` → `{rates}`; `PUT /v1/limits/{kind}`: `{amount}` → the limit.
+    how many transfers it made; `GET /v1/rates` → `{rates}`; `PUT /v1/limits/{kind}`: `{amount}` → the limit;
+    `POST /v1/events`: `{tenant, name}`, what an app noticed → 202.
     """
     orchestration = NextZone(settings)
     made: dict[str, str] = {}  # id → tenant
@@ -80,6 +81,12 @@ def app(settings: Mapping[str, Any]) -> Starlette:
         limits[kind] = amount
         return _answer(request, caller, {"kind": kind, "amount": amount})
 
+    async def event(request: Request) -> JSONResponse:
+        caller = http.caller(request)
+        noticed = await http.json_object(request)
+        body = {"tenant": http.text(noticed, "tenant"), "name": http.text(noticed, "name")}
+        return _answer(request, caller, body, 202)
+
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
@@ -92,14 +99,19 @@ def app(settings: Mapping[str, Any]) -> Starlette:
             Route("/v1/usage/{tenant}", usage, methods=["GET"]),
             Route("/v1/rates", rates, methods=["GET"]),
             Route("/v1/limits/{kind}", limit, methods=["PUT"]),
+            Route("/v1/events", event, methods=["POST"]),
         ],
         exception_handlers={HTTPException: http.refused, Refused: hand_on},
         lifespan=lifespan,
     )
 
 
-def _answer(request: Request, caller: http.Caller, body: Mapping[str, Any]) -> JSONResponse:
-    """`body`, and what this service saw of its caller: `caller.token`, `caller.api_key` say whether one came along."""
+def _answer(request: Request, caller: http.Caller, body: Mapping[str, Any], status: int = 200) -> JSONResponse:
+    """`body`, and what this service saw of its caller: `caller.token`, `caller.api_key` say whether one came along.
+
+    `mode` says how the request was let through, where it was not by an ordinary decision.
+    """
     credentials = {"token": "authorization" in request.headers, "api_key": "x-api-key" in request.headers}
     seen = {"subject": caller.subject, **credentials}
-    return JSONResponse({**body, "caller": seen, "decision_id": caller.decision_id})
+    mode = request.headers.get("x-extauthz-mode", "")
+    return JSONResponse({**body, "caller": seen, "mode": mode, "decision_id": caller.decision_id}, status)
