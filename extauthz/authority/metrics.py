@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from extauthz.telemetry import trace_context
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -83,13 +85,16 @@ class AuthorityMetrics:
 
 
 class CountedAudit:
-    """An audit that counts what it records; an event with a `code` is a refusal."""
+    """An audit that counts what it records; an event with a `code` is a refusal. A record names the trace of the
+    request that it was written for, where there is one."""
 
     def __init__(self, audit: Audit, metrics: AuthorityMetrics) -> None:
         self._audit = audit
         self._metrics = metrics
 
     async def write(self, event: str, fields: Mapping[str, Any]) -> None:
+        if trace_id := trace_context.current.get():
+            fields = {**fields, "trace_id": trace_id}
         await self._audit.write(event, fields)
         self._metrics.event(event)
         if isinstance(code := fields.get("code"), str) and code:

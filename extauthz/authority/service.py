@@ -45,6 +45,7 @@ from extauthz.sts import endpoints as token_endpoints
 from extauthz.sts.permission import EnginePolicy
 from extauthz.sts.service import TokenService
 from extauthz.tasks import Tasks
+from extauthz.telemetry import trace_context
 from extauthz.transport import choose
 from extauthz.transport.settings import unix_path
 
@@ -268,7 +269,8 @@ class Authority:
 
 
 def _with_client(route: Route, peers: Peers, workloads: Workloads) -> Route:
-    """`route` with the registered workload that calls as `client` of its request; None: there is none.
+    """`route` with the registered workload that calls as `client` of its request; None: there is none. Audit records
+    of the request name its trace.
 
     A workload that is revoked itself is left to the token service, which has an answer of its own for that.
     """
@@ -278,6 +280,7 @@ def _with_client(route: Route, peers: Peers, workloads: Workloads) -> Route:
         peer = peers.identify(request.state.peer_certificate)
         known = isinstance(peer, Peer) and not await peers.succeeds_revoked(peer)
         request.state.client = workloads.client(peer) if known and isinstance(peer, Peer) else None
+        trace_context.current.set(trace_context.trace_of(request.headers.get(trace_context.HEADER)))
         return await endpoint(request)
 
     return Route(route.path, identified, methods=sorted(route.methods or ()))

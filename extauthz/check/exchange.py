@@ -74,7 +74,9 @@ class Wanted:
 
 
 class TokenService(Protocol):
-    async def exchange(self, subject_token: str, wanted: Wanted, *, timeout: float) -> Issued | Refused:
+    async def exchange(
+        self, subject_token: str, wanted: Wanted, *, timeout: float, traceparent: str = ""
+    ) -> Issued | Refused:
         """Ask once, as ourselves. `timeout`: seconds for all of it. Raises ExtauthzError.
 
         A token is of the kind that was asked for, and of characters that end no header (`sts.client.read`).
@@ -148,15 +150,20 @@ class Exchanger:
             return None
         if self._clock.monotonic() >= kept.ahead:  # 4
             kept.ahead = self._clock.monotonic() + _AGAIN
-            self._call(key, token, subject, wanted, own)
+            self._call(key, token, subject, wanted, own, "")
         return _for(subject, kept.answer)
 
-    async def fetch(self, token: str, subject: Subject, wanted: Wanted, deadline: float) -> Granted | Deny:
-        """Step 4. `deadline` is monotonic. Raises TimeoutError when it passes."""
+    async def fetch(
+        self, token: str, subject: Subject, wanted: Wanted, deadline: float, traceparent: str = ""
+    ) -> Granted | Deny:
+        """Step 4. `deadline` is monotonic. Raises TimeoutError when it passes.
+
+        The token service is told the `traceparent` of the first who waits.
+        """
         own = self._own()
         if own is None:
             return _NO_IDENTITY
-        call = self._call(_key(token, own, wanted), token, subject, wanted, own)
+        call = self._call(_key(token, own, wanted), token, subject, wanted, own, traceparent)
         if call is None:
             return deny("engine.exchange_unavailable", "too many exchanges are under way")
         async with asyncio.timeout(deadline - self._clock.monotonic()):
@@ -164,20 +171,24 @@ class Exchanger:
         return _for(subject, answer)  # the call may have been another Check's
 
     def _call(
-        self, key: bytes, token: str, subject: Subject, wanted: Wanted, own: Shown
+        self, key: bytes, token: str, subject: Subject, wanted: Wanted, own: Shown, traceparent: str
     ) -> asyncio.Task[Granted | Deny] | None:
         """The call for this key that is under way, or a new one; None when there are too many."""
         call = self._calls.get(key)
         if call is None and len(self._calls) < self._settings.max_calls:
-            call = self._calls[key] = self._tasks.start(self._ask(key, token, subject, wanted, own), "token exchange")
+            asked = self._ask(key, token, subject, wanted, own, traceparent)
+            call = self._calls[key] = self._tasks.start(asked, "token exchange")
             call.add_done_callback(lambda _done: self._calls.pop(key, None))
         return call
 
-    async def _ask(self, key: bytes, token: str, subject: Subject, wanted: Wanted, own: Shown) -> Granted | Deny:
+    async def _ask(
+        self, key: bytes, token: str, subject: Subject, wanted: Wanted, own: Shown, traceparent: str
+    ) -> Granted | Deny:
         epoch = self._revocations.epoch  # before the call: what is revoked meanwhile is looked up at the next hit
         started = self._clock.monotonic()
         try:
-            answer = await self._service.exchange(token, wanted, timeout=self._settings.timeout)
+            timeout = self._settings.timeout
+            answer = await self._service.exchange(token, wanted, timeout=timeout, traceparent=traceparent)
         except ExtauthzError as error:
             self._waited(self._clock.monotonic() - started, False)  # noqa: FBT003 - the shape of `waited`
             return deny("engine.exchange_unavailable", str(error))

@@ -319,7 +319,7 @@ class Pipeline:
         answer = self.exchanger.cached(token, subject, wanted)
         trail.exchange_cached = answer is not None
         if answer is None:
-            answer = await self.exchanger.fetch(token, subject, wanted, deadline)
+            answer = await self.exchanger.fetch(token, subject, wanted, deadline, trail.continued(Stage.EXCHANGE))
         if isinstance(answer, Deny):
             return answer
         facts.granted = answer

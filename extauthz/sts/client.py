@@ -14,6 +14,7 @@ from extauthz.authn.jose import MAX_TOKEN
 from extauthz.errors import OutboundError
 from extauthz.sts.answers import ACCESS_TOKEN, EXCHANGE, JWT, TRANSACTION_TOKEN, Error, Issued, Refused
 from extauthz.sts.form import CONTENT_TYPE
+from extauthz.telemetry import trace_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +78,13 @@ class ExchangeClient:
         self._post = post
 
     async def exchange(
-        self, subject_token: str, question: Question, *, timeout: float, subject_token_type: str = ACCESS_TOKEN
+        self,
+        subject_token: str,
+        question: Question,
+        *,
+        timeout: float,
+        subject_token_type: str = ACCESS_TOKEN,
+        traceparent: str = "",
     ) -> Issued | Refused:
         """Ask once. `timeout`: seconds for all of it. Raises OutboundError when there is no answer that can be used.
 
@@ -95,8 +102,9 @@ class ExchangeClient:
             "lifetime": str(max(1, int(question.lifetime))) if question.lifetime else "",
         }
         content = urlencode({name: value for name, value in form.items() if value}).encode()
+        headers = {**_HEADERS, trace_context.HEADER: traceparent} if traceparent else _HEADERS
         response = await self._post.send(
-            "POST", self._url, content=content, headers=_HEADERS, timeout=timeout, max_bytes=MAX_ANSWER
+            "POST", self._url, content=content, headers=headers, timeout=timeout, max_bytes=MAX_ANSWER
         )
         return read(response, requested)
 

@@ -201,3 +201,9 @@ class Trail:
             else:
                 self.trace_id, self.parent_id, self.sampled = found
         return self.trace_id
+
+    def continued(self, stage: Stage) -> str:
+        """The `traceparent` of a call that this stage makes."""
+        trace = self.trace()
+        span = trace_context.child_id(trace_context.span_id(self.decision_id), stage + 1)
+        return trace_context.traceparent(trace, span, sampled=self.sampled)

@@ -114,7 +114,7 @@ class Hop:
     shared: SharedParts
     app: Application
 
-    async def check(self, route: str, token: str, peer: Svid | None = None) -> Answer:
+    async def check(self, route: str, token: str, peer: Svid | None = None, traceparent: str = "") -> Answer:
         message = CheckRequest()
         if peer is not None:
             message.attributes.source.principal = peer.spiffe_id
@@ -122,6 +122,8 @@ class Hop:
         http = message.attributes.request.http
         http.method, http.path, http.host = "POST", f"/{route}", "bank.example"
         http.headers["authorization"] = f"Bearer {token}"
+        if traceparent:
+            http.headers["traceparent"] = traceparent
         message.attributes.context_extensions["route"] = route
         return read(await self.app.check(message.SerializeToString(), 10.0))
 
@@ -175,6 +177,11 @@ class Two:
             answer = await http.post("/token", data=form)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The authority's audit records."""
+        audit = self.gateway.directory.parent / "authority" / "audit.jsonl"
+        return [json.loads(line) for line in audit.read_text().splitlines()]
 
     async def exchanged(self, token: str) -> str:
         answer = await self.gateway.check("egress", token)
@@ -232,6 +239,20 @@ async def test_the_second_hop_gets_a_token_of_its_own(two: Two) -> None:
     assert egress["exchange"]["token_id"] == claims["jti"]
     assert [egress["cached"]["exchange"], again["cached"]["exchange"]] == [False, True]
     assert two.orchestrator.records()[0]["subject"]["act"] == [NAME.format("gateway")]
+
+
+async def test_the_authority_records_the_trace(two: Two) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    users = await two.sign_in()
+    assert (await two.gateway.check("egress", users, traceparent=f"00-{trace}-b7ad6b7169203331-01")).status == 200
+    other = await two.sign_in()
+    assert (await two.gateway.check("egress", other, traceparent="00-nonsense")).status == 200
+    await two.gateway.close()
+    egress, begun = two.gateway.records()
+    assert (egress["trace_id"], begun["trace_id"]) == (trace, begun["decision_id"].replace("-", ""))
+    exchanged = [fact for fact in two.facts() if fact["event"] == "token.exchanged"]
+    assert [fact["trace_id"] for fact in exchanged] == [trace, begun["trace_id"]]
+    assert all("trace_id" not in fact for fact in two.facts() if fact["event"] != "token.exchanged")
 
 
 @pytest.mark.attack

@@ -50,13 +50,17 @@ class Service:
     answer: Issued | Refused | Exception | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     calls: list[tuple[str, Wanted, float]] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    async def exchange(self, subject_token: str, wanted: Wanted, *, timeout: float) -> Issued | Refused:
+    async def exchange(
+        self, subject_token: str, wanted: Wanted, *, timeout: float, traceparent: str = ""
+    ) -> Issued | Refused:
         self.calls.append((subject_token, wanted, timeout))
+        self.traces.append(traceparent)
         await self.gate.wait()
         if isinstance(self.answer, Exception):
             raise self.answer

@@ -70,6 +70,13 @@ async def test_question_and_answer():
     assert "a.b.c" not in repr(answer)
 
 
+async def test_the_trace_goes_on():
+    post, header = Answering(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await ExchangeClient(URL, post).exchange("s.u.b", Wanted(), timeout=0.3, traceparent=header)
+    await ExchangeClient(URL, post).exchange("s.u.b", Wanted(), timeout=0.3)
+    assert [sent["headers"].get("traceparent") for sent in post.sent] == [header, None]
+
+
 async def test_what_is_not_wanted_is_not_said():
     post = Answering()
     await ExchangeClient(URL, post).exchange("s", Wanted(scopes=(), purpose="", lifetime=None), timeout=1)
