@@ -7,6 +7,7 @@ import json
 import random
 import ssl
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -15,6 +16,7 @@ from extauthz.demo.authority import Refusal
 from extauthz.demo.people import hop_claims, user_claims
 from extauthz.demo.zones import BY_NAME, EDGE, MODEL, ORCHESTRATION, Zone
 from extauthz.keys.tls import load_chain
+from extauthz.telemetry import trace_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -212,6 +214,8 @@ class Lab:
     ) -> Answer:
         port = self.platform.layout.zone(target).port
         sent = [("host", target.host), *headers]
+        if all(name != trace_context.HEADER for name, _ in headers):
+            sent.append((trace_context.HEADER, trace_context.traceparent(token_hex(16), token_hex(8), sampled=True)))
         if token is not None:
             sent.append(("authorization", f"Bearer {token}"))
         if content is not None:

@@ -4,6 +4,8 @@
    has it judged, and has the token exchanged for one that names the next zone as audience and this workload as actor;
    then it speaks mTLS with the zone's SVID. No service holds a key, a secret, or another's token.
 2. What the next zone refuses is handed on as it is, so that the caller sees the layer and the code.
+3. The caller's trace goes on. Where it named none, the one goes on that the Check of this request began, which its
+   decision id tells; so every hop of a request is found by one trace id.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import httpx
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from extauthz.telemetry import trace_context
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOP_TIMEOUT: Final = 10.0
 _HANDED_ON: Final = ("authorization", "x-request-id", "traceparent", "tracestate")
+_DECISION: Final = "x-extauthz-decision-id"
 
 
 class Refused(Exception):
@@ -46,7 +51,7 @@ class NextZone:
     async def call(self, request: Request, method: str, path: str, content: Any = None) -> dict[str, Any]:
         """The next zone's JSON object. Raises Refused, or HTTPException 502 when there is no answer."""
         # 1.
-        headers = {name: value for name in _HANDED_ON if (value := request.headers.get(name)) is not None}
+        headers = handed_on(request.headers)
         try:
             response = await self._envoy.request(method, path, json=content, headers=headers)
         except httpx.HTTPError:
@@ -62,6 +67,17 @@ class NextZone:
         if not isinstance(value, dict):
             raise HTTPException(502, "the next zone's answer cannot be read")
         return value
+
+
+def handed_on(came: Mapping[str, str]) -> dict[str, str]:
+    """Headers of the next call, by those of the request that it is made for."""
+    headers = {name: value for name in _HANDED_ON if (value := came.get(name)) is not None}
+    decision = came.get(_DECISION, "")
+    if not trace_context.trace_of(came.get(trace_context.HEADER)) and decision:  # 3
+        trace, span = trace_context.digits(decision), trace_context.span_id(decision)
+        headers[trace_context.HEADER] = trace_context.traceparent(trace, span, sampled=False)
+        headers.pop("tracestate", None)
+    return headers
 
 
 async def hand_on(_: Request, error: Exception) -> Response:

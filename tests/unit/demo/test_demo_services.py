@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from extauthz.clock import ManualClock
 from extauthz.demo.services import catalogue, feature_store, http, orchestrator
 from extauthz.demo.services.feature_store import MASK
+from extauthz.demo.services.hop import handed_on
 from extauthz.demo.services.scoring import Past, score
 
 AUTHORIZED = {"x-extauthz-decision-id": "d", "x-extauthz-tenant": "acme", "x-extauthz-subject": "alice"}
@@ -56,6 +57,20 @@ async def test_a_quote_in_the_path_is_data(store):
 async def test_a_dataset_is_read_in_the_callers_own_name(store):
     answer = (await store.get("/v1/datasets/acme/wire-2026")).json()
     assert (answer["tenant"], answer["transaction_class"]) == ("acme", "wire")
+
+
+def test_one_trace_goes_through_every_hop():
+    trace, decision = "0af7651916cd43dd8448eb211c80319c", "0f8e6a52-7a39-4f0e-9d55-6a3c3a1f0b1e"
+    came = {"authorization": "Bearer t", "x-extauthz-decision-id": decision, "tracestate": "a=b", "cookie": "c"}
+    kept = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "a=b", "authorization": "Bearer t"}
+    assert handed_on({**came, "traceparent": kept["traceparent"]}) == kept
+    for none in ({}, {"traceparent": "nonsense"}):
+        begun = handed_on({**came, **none})
+        assert begun == {
+            "authorization": "Bearer t",
+            "traceparent": f"00-{decision.replace('-', '')}-9d556a3c3a1f0b1e-00",
+        }
+    assert handed_on({"authorization": "Bearer t"}) == {"authorization": "Bearer t"}
 
 
 async def test_the_catalogue_knows_what_it_knows():
