@@ -1,40 +1,32 @@
 """A store in one SQLite file, shared by the processes of one machine.
 
-One thread owns the connection, so the event loop never waits for a disk. Every step that reads and writes is one
-`BEGIN IMMEDIATE` transaction: SQLite lets one process at a time through. A commit is on the disk when it is answered
-(`synchronous = FULL`): a revocation that was accepted survives a power cut.
+Every step that reads and writes is one `BEGIN IMMEDIATE` transaction: SQLite lets one process at a time through. A
+commit is on the disk when it is answered (`synchronous = FULL`): a revocation that was accepted survives a power cut.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sqlite3
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from extauthz.store.bell import Bell
 from extauthz.store.limits import check_key, check_name, check_value
-from extauthz.store.store import StoreError
+from extauthz.store.sqlite_file import Layout, SqliteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import sqlite3
+    from collections.abc import Sequence
 
     from extauthz.clock import Clock
     from extauthz.store.settings import SqliteStoreSettings
-
-    Step = Callable[[sqlite3.Connection], "Result"]
+    from extauthz.store.sqlite_file import Step
 
 Result = TypeVar("Result")
-_VERSION: Final = 1
 _POLL: Final = 0.1
 """Seconds between two looks for entries that another process has appended, while somebody waits."""
 _SWEEP: Final = 500
-_OPENINGS: Final = 10
-"""Attempts to open a file that others are opening, within half of the timeout."""
-_OTHERS_MAY_READ: Final = 0o077
-_SCHEMA: Final = """
+_LAYOUT: Final = Layout(
+    1,
+    """
 CREATE TABLE item (
     tab TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, expires REAL, PRIMARY KEY (tab, key)
 ) STRICT, WITHOUT ROWID;
@@ -44,7 +36,8 @@ CREATE TABLE entry (
     log TEXT NOT NULL, sequence INTEGER NOT NULL, value BLOB NOT NULL, expires REAL, PRIMARY KEY (log, sequence)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX entry_expires ON entry (expires) WHERE expires IS NOT NULL;
-"""
+""",
+)
 _GET: Final = "SELECT value FROM item WHERE tab = ? AND key = ? AND (expires IS NULL OR expires > ?)"
 _PUT: Final = "INSERT OR REPLACE INTO item (tab, key, value, expires) VALUES (?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM item WHERE tab = ? AND key = ?"
@@ -66,17 +59,14 @@ class SqliteStore:
     """Implements `Store`. The file is opened by the first operation, and again after any fault."""
 
     def __init__(self, settings: SqliteStoreSettings, clock: Clock) -> None:
-        self._settings = settings
         self._clock = clock
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
-        self._connection: sqlite3.Connection | None = None
+        self._file = SqliteFile(settings, _LAYOUT)
         self._bell = Bell(self.last, _POLL)
-        self._closed = False
 
     async def get(self, table: str, key: str) -> bytes | None:
         check_key(table, key)
         now = self._clock.now()
-        return await self._run(lambda connection: _value(connection, table, key, now))
+        return await self._file.run(lambda connection: _value(connection, table, key, now))
 
     async def put(self, table: str, key: str, value: bytes, *, expires: float | None = None) -> None:
         check_key(table, key)
@@ -129,7 +119,7 @@ class SqliteStore:
                 found.append((key, value))
             return found
 
-        return await self._run(step)
+        return await self._file.run(step)
 
     async def append(self, log: str, entry: bytes, *, expires: float | None = None) -> int:
         check_name(log)
@@ -147,11 +137,11 @@ class SqliteStore:
     async def read(self, log: str, after: int = 0, limit: int = 10_000) -> Sequence[tuple[int, bytes]]:
         check_name(log)
         bound = (log, after, self._clock.now(), limit)
-        return await self._run(lambda connection: connection.execute(_READ, bound).fetchall())
+        return await self._file.run(lambda connection: connection.execute(_READ, bound).fetchall())
 
     async def last(self, log: str) -> int:
         check_name(log)
-        row = await self._run(lambda connection: connection.execute(_LAST, (log,)).fetchone())
+        row = await self._file.run(lambda connection: connection.execute(_LAST, (log,)).fetchone())
         return 0 if row is None else row[0]
 
     async def wait(self, log: str, after: int, timeout: float) -> bool:
@@ -161,107 +151,21 @@ class SqliteStore:
         return await self._bell.wait(log, holds, timeout)
 
     async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
         await self._bell.close()
-        self._thread.submit(self._disconnect)
-        await asyncio.to_thread(self._thread.shutdown)
+        await self._file.close()
 
     async def _change(self, step: Step[Result]) -> Result:
         """`step` in one transaction, after a little sweeping."""
         now = self._clock.now()
 
-        def transaction(connection: sqlite3.Connection) -> Result:
-            connection.execute("BEGIN IMMEDIATE")
+        def swept(connection: sqlite3.Connection) -> Result:
             for sweep in _SWEEPS:
                 connection.execute(sweep, (now, _SWEEP))
-            result = step(connection)
-            connection.execute("COMMIT")
-            return result
+            return step(connection)
 
-        return await self._run(transaction)
-
-    async def _run(self, step: Step[Result]) -> Result:
-        """In the store's thread. A step that no longer fits the time is not begun; its outcome is never guessed."""
-        if self._closed:
-            raise StoreError("the store is closed")
-        work = self._thread.submit(self._attempt, step)
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                return await asyncio.wrap_future(work)
-        except TimeoutError:
-            raise StoreError("sqlite: no answer in time") from None
-
-    def _attempt(self, step: Step[Result]) -> Result:
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            return step(self._connection)
-        except sqlite3.Error as error:
-            self._disconnect()  # rolls back; whatever is wrong is found again, or is over, with a fresh one
-            raise StoreError(f"sqlite: {error}") from None
-        except OSError as error:
-            raise StoreError(f"sqlite: {self._settings.path}: {error.strerror}") from None
-
-    def _connect(self) -> sqlite3.Connection:
-        path = self._settings.path
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            mode = os.fstat(handle).st_mode
-        finally:
-            os.close(handle)
-        if mode & _OTHERS_MAY_READ:
-            raise StoreError(f"sqlite: others may read or write {path}: chmod 600 it")
-        connection = sqlite3.connect(
-            path, timeout=self._settings.timeout / 2, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._prepared(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _prepared(self, connection: sqlite3.Connection) -> None:
-        """Two that make a new file at once: SQLite does not wait when it changes the journal's mode, so we do."""
-        for _ in range(_OPENINGS - 1):
-            try:
-                return _prepare(connection, self._settings.max_size)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                    raise
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                time.sleep(self._settings.timeout / 2 / _OPENINGS)  # in the store's own thread
-        return _prepare(connection, self._settings.max_size)
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        return await self._file.change(swept)
 
 
 def _value(connection: sqlite3.Connection, table: str, key: str, now: float) -> bytes | None:
     row = connection.execute(_GET, (table, key, now)).fetchone()
     return None if row is None else row[0]
-
-
-def _prepare(connection: sqlite3.Connection, max_size: int) -> None:
-    """Raises sqlite3.Error or StoreError."""
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-    connection.execute(f"PRAGMA max_page_count = {max_size // page_size}")
-    if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been quicker
-    if version not in {0, _VERSION}:
-        raise StoreError(f"sqlite: the file is of another version of extauthz ({version})")
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-    connection.execute("COMMIT")
