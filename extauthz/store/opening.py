@@ -31,22 +31,23 @@ def open_redis(settings: RedisSettings, clock: Clock) -> Store:
     """As `open_store`."""
     from extauthz.store.redis import RedisStore  # noqa: PLC0415 - a large library that most processes do without
 
-    return RedisStore(settings, clock, _password(settings))
+    return RedisStore(settings, clock, password(settings))
 
 
-def _password(settings: RedisSettings) -> str:
+def password(settings: RedisSettings) -> str:
+    """Empty where the settings name none. Raises ConfigError. Blocks."""
     if settings.password_env is not None:
-        password = os.environ.get(settings.password_env, "")
+        found = os.environ.get(settings.password_env, "")
         place, remedy = f"${settings.password_env}", "set it, or remove password_env"
     elif settings.password_file is not None:
         place, remedy = str(settings.password_file), "write the password into it, with nothing else"
         try:
             with settings.password_file.open("rb") as file:
-                password = file.read(_MAX_PASSWORD + 1).decode().strip("\r\n")
+                found = file.read(_MAX_PASSWORD + 1).decode().strip("\r\n")
         except (OSError, ValueError):
-            password = ""
+            found = ""
     else:
         return ""
-    if not password or len(password) > _MAX_PASSWORD:
+    if not found or len(found) > _MAX_PASSWORD:
         raise ConfigError((ConfigProblem(place, 0, "redis", "holds no password that can be used", remedy),))
-    return password
+    return found

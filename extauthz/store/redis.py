@@ -10,32 +10,26 @@ Under the prefix, for a table T and a log L (all times in seconds since the epoc
     y:L        sorted set of the sequence numbers that end, by their end
     c:L        channel that says that the log has grown
 
-What reads and writes is one script, which Redis runs as one step. No command is sent twice: after a lost connection
-nobody knows whether it was done.
+What reads and writes is one script, which Redis runs as one step.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Final
 
-import redis.asyncio as client
-from redis.asyncio.connection import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as SilentError
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import RedisError
 
 from extauthz.store.bell import Bell
 from extauthz.store.limits import check_key, check_name, check_value, live
-from extauthz.store.store import StoreError
+from extauthz.store.redis_client import RedisClient
 from extauthz.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from redis.asyncio.client import PubSub
     from redis.commands.core import AsyncScript
 
     from extauthz.clock import Clock
@@ -43,12 +37,10 @@ if TYPE_CHECKING:
 
 _GRACE: Final = 300.0
 """Seconds beyond its end for which Redis keeps a value: clocks differ, and ours decides."""
-_CONNECTIONS: Final = 16
 _POLL: Final = 1.0
 """Seconds between two looks while somebody waits, in case a message was lost."""
 _QUIET: Final = 5.0
 """Seconds without a message after which the subscription is asked whether it still is one."""
-_PORT: Final = 6379
 
 _WRITE: Final = """
 local found = redis.call('HMGET', KEYS[1], 'v', 'e')
@@ -98,21 +90,21 @@ class RedisStore:
     """Implements `Store`. Connects with the first operation. `password` is empty where the server asks for none."""
 
     def __init__(self, settings: RedisSettings, clock: Clock, password: str = "") -> None:
-        self._settings = settings
+        self._prefix = settings.prefix
         self._clock = clock
-        self._redis = client.Redis.from_pool(_pool(settings, password))
+        self._client = RedisClient(settings, password)
+        self._redis = self._client.redis
         self._write: AsyncScript = self._redis.register_script(_WRITE)
         self._take: AsyncScript = self._redis.register_script(_TAKE)
         self._append: AsyncScript = self._redis.register_script(_APPEND)
         self._bell = Bell(self.last, _POLL)
         self._tasks = Tasks()
-        self._keeps = False
         self._listening = False
         self._closed = False
 
     async def get(self, table: str, key: str) -> bytes | None:
         check_key(table, key)
-        value, ends = await self._ask(self._redis.hmget, self._name("v", table, key), ["v", "e"])
+        value, ends = await self._client.ask(self._redis.hmget, self._name("v", table, key), ["v", "e"])
         return value if value is not None and live(_end(ends), self._clock.now()) else None
 
     async def put(self, table: str, key: str, value: bytes, *, expires: float | None = None) -> None:
@@ -124,7 +116,7 @@ class RedisStore:
     async def take(self, table: str, key: str) -> bytes | None:
         check_key(table, key)
         keys = [self._name("v", table, key), self._name("i", table), self._name("x", table)]
-        value: bytes | None = await self._ask(self._take, keys, [key, repr(self._clock.now())])
+        value: bytes | None = await self._client.ask(self._take, keys, [key, repr(self._clock.now())])
         return value
 
     async def swap(self, table: str, key: str, old: bytes | None, new: bytes, *, expires: float | None = None) -> bool:
@@ -140,7 +132,9 @@ class RedisStore:
         found: list[tuple[str, bytes]] = []
         low, high = b"[" + prefix.encode(), b"(" + prefix.encode() + b"\xff"  # UTF-8 never holds the byte 0xff
         while len(found) < limit:
-            keys: list[bytes] = await self._ask(self._redis.zrangebylex, self._name("i", table), low, high, 0, limit)
+            keys: list[bytes] = await self._client.ask(
+                self._redis.zrangebylex, self._name("i", table), low, high, 0, limit
+            )
             if not keys:
                 break
             low = b"(" + keys[-1]
@@ -148,7 +142,7 @@ class RedisStore:
             for key in keys:
                 pipeline.hmget(self._name("v", table, key.decode()), ["v", "e"])
             now = self._clock.now()
-            for key, (value, ends) in zip(keys, await self._ask(pipeline.execute), strict=True):
+            for key, (value, ends) in zip(keys, await self._client.ask(pipeline.execute), strict=True):
                 if value is not None and live(_end(ends), now):
                     found.append((key.decode(), value))
         return found[:limit]
@@ -158,7 +152,7 @@ class RedisStore:
         check_value(log, entry, expires)
         keys = [self._name("n", log), self._name("l", log), self._name("y", log)]
         args: list[bytes | str] = [entry, _written(expires), repr(self._clock.now()), self._name("c", log)]
-        sequence: int = await self._ask(self._append, keys, args)
+        sequence: int = await self._client.ask(self._append, keys, args)
         self._bell.ring(log)
         return sequence
 
@@ -166,7 +160,7 @@ class RedisStore:
         check_name(log)
         found: list[tuple[int, bytes]] = []
         while len(found) < limit:
-            rows = await self._ask(self._redis.xrange, self._name("l", log), f"({after}-0", "+", limit)
+            rows = await self._client.ask(self._redis.xrange, self._name("l", log), f"({after}-0", "+", limit)
             now = self._clock.now()
             for row, fields in rows:
                 after = int(row.partition(b"-")[0])
@@ -178,7 +172,7 @@ class RedisStore:
 
     async def last(self, log: str) -> int:
         check_name(log)
-        return int(await self._ask(self._redis.get, self._name("n", log)) or 0)
+        return int(await self._client.ask(self._redis.get, self._name("n", log)) or 0)
 
     async def wait(self, log: str, after: int, timeout: float) -> bool:
         async def holds() -> bool:
@@ -193,7 +187,7 @@ class RedisStore:
         self._closed = True
         await self._bell.close()
         await self._tasks.close()
-        await self._redis.aclose()
+        await self._client.close()
 
     async def _set(self, when: str, table: str, key: str, old: bytes, value: bytes, expires: float | None) -> bool:
         check_key(table, key)
@@ -211,30 +205,7 @@ class RedisStore:
             _written(expires),
             keep,
         ]
-        return bool(await self._ask(self._write, keys, args))
-
-    async def _ask(self, command: Callable[..., Any], *arguments: Any) -> Any:
-        if self._closed:
-            raise StoreError("the store is closed")
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                if not self._keeps:
-                    await self._check_that_it_keeps()
-                return await command(*arguments)
-        except TimeoutError:
-            raise StoreError("redis: no answer in time") from None
-        except (RedisError, OSError) as error:
-            raise StoreError(f"redis: {type(error).__name__}: {error}") from None
-
-    async def _check_that_it_keeps(self) -> None:
-        """A cache may forget what was revoked or used once; a store may not. Raises StoreError."""
-        try:
-            memory: dict[str, Any] = await self._redis.info("memory")
-        except NoPermissionError:
-            memory = {}  # a user that may only read: who writes is told
-        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
-            raise StoreError("redis: it may evict what it was given: set its maxmemory-policy to noeviction")
-        self._keeps = True
+        return bool(await self._client.ask(self._write, keys, args))
 
     async def _listen(self) -> None:
         """Hears that logs have grown; while it cannot, who waits looks again every second."""
@@ -246,7 +217,7 @@ class RedisStore:
             except (RedisError, OSError):
                 await asyncio.sleep(_POLL)
 
-    async def _heed(self, heard: client.client.PubSub) -> None:
+    async def _heed(self, heard: PubSub) -> None:
         """Raises RedisError or OSError when the connection ends, or says nothing although it was asked."""
         asked = False
         while True:
@@ -264,7 +235,7 @@ class RedisStore:
                 self._bell.ring_all()  # what came before was not heard
 
     def _name(self, *parts: str) -> str:
-        return self._settings.prefix + ":".join(parts)
+        return self._prefix + ":".join(parts)
 
 
 def _written(expires: float | None) -> str:
@@ -273,32 +244,3 @@ def _written(expires: float | None) -> str:
 
 def _end(written: bytes | None) -> float | None:
     return float(written) if written else None
-
-
-def _pool(settings: RedisSettings, password: str) -> BlockingConnectionPool:
-    parts = settings.parts
-    options: dict[str, Any] = {
-        "username": settings.username or None,
-        "password": password or None,
-        # Every command has its bound in `_ask`. With one here redis-py sends through `asyncio.wait_for`, which may
-        # swallow a cancellation (bpo-37658, Python 3.11), and then whoever is closed never ends.
-        "socket_timeout": None,
-        "socket_connect_timeout": settings.timeout,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    kind: type[Connection | UnixDomainSocketConnection] = Connection
-    if parts.scheme == "unix":
-        kind = UnixDomainSocketConnection
-        options["path"] = unquote(parts.path)
-    else:
-        options |= {"host": parts.hostname, "port": parts.port or _PORT, "db": int(parts.path.strip("/") or 0)}
-    if parts.scheme == "rediss":
-        kind = SSLConnection
-        trusted = None if settings.trust_bundle is None else str(settings.trust_bundle)
-        options |= {
-            "ssl_ca_certs": trusted,
-            "ssl_cert_reqs": ssl.CERT_REQUIRED,
-            "ssl_check_hostname": True,
-            "ssl_min_version": ssl.TLSVersion.TLSv1_2,
-        }
-    return BlockingConnectionPool(_CONNECTIONS, settings.timeout, kind, **options)
