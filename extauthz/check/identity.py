@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from extauthz.model import Allow, Subject, Workload
 
 PREFIX: Final = "x-extauthz-"
+MODE: Final = "x-extauthz-mode"
+"""How an allow came about that is not an ordinary one: `async`, `open`, `degraded`, `break-glass`."""
 OWNED: Final = (
     "x-extauthz-subject",
     "x-extauthz-subject-type",
@@ -26,6 +28,7 @@ OWNED: Final = (
     "x-extauthz-workload",
     "x-extauthz-route",
     "x-extauthz-mask",
+    MODE,
     "x-extauthz-decision-id",
     "txn-token",
 )

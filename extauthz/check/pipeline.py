@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.attributes.source import AttributeQuestion
 from extauthz.authn import step_up
-from extauthz.authn.extract import TXN_TOKEN, bearer
-from extauthz.check import respond, wire
+from extauthz.authn.extract import bearer
+from extauthz.check import respond, told, wire
 from extauthz.check.answers import Answers, key
 from extauthz.check.exchange import narrowed
 from extauthz.check.failure import Cause, planned
-from extauthz.check.identity import upstream_headers
+from extauthz.check.identity import MODE, upstream_headers
 from extauthz.errors import EngineFault
 from extauthz.model import Allow, Decision, Deny, Request, Subject, Workload, deny
 from extauthz.policy.engine import Query
@@ -78,6 +78,8 @@ class Route:
     """Headers to remove, beside those under our prefix."""
     facts: RouteFacts
     failure: FailurePlan
+    rank: int = 1
+    """Who is shed first: the lowest (`admission.RANKS`)."""
     exchange: Wanted | None = None
     """The token that the upstream gets in place of the one that came."""
 
@@ -188,9 +190,10 @@ class Pipeline:
             if accepted is not None:
                 return accepted
         # 5 and 6
-        decision = await self.judge(facts, trail, deadline)
-        if isinstance(decision, Deny) and self._break_glass is not None and route.settings.break_glass:
-            decision = self._break_glass.override(decision, facts, trail)
+        if self._break_glass is not None and route.settings.break_glass:
+            decision = await self._overridable(self._break_glass, facts, trail, deadline)
+        else:
+            decision = await self.judge(facts, trail, deadline)
         # 7 obligations: what has to be had from elsewhere; the rest is written with the answer
         if isinstance(decision, Allow) and (route.exchange is not None or decision.obligations.exchange is not None):
             refused = await self._exchange(decision, facts, deadline, trail)
@@ -281,6 +284,14 @@ class Pipeline:
         trail.mark(Stage.POLICY)
         return evaluation.decision
 
+    async def _overridable(self, break_glass: BreakGlass, facts: Facts, trail: Trail, deadline: float) -> Decision:
+        """Steps 5 and 6 where a grant may stand in for the policy's yes, also when there is no answer of the policy."""
+        try:
+            decision = await self.judge(facts, trail, deadline)
+        except EngineFault as fault:
+            decision = deny(fault.code, fault.detail)
+        return break_glass.override(decision, facts, trail) if isinstance(decision, Deny) else decision
+
     async def _unrecorded(
         self, audit: AuditTrail, decision: Allow, facts: Facts, trail: Trail, deadline: float
     ) -> Deny | None:
@@ -341,7 +352,7 @@ class Pipeline:
         route, request = facts.route, facts.request
         if isinstance(decision, Allow) and request is not None and route is not None:
             return self._allowed(decision, route, request, facts, trail)
-        metadata = _metadata(facts, trail)
+        metadata = told.metadata(facts, trail)
         refused = decision if isinstance(decision, Deny) else _UNDECIDED
         metadata["layer"] = refused.layer.value
         metadata["code"] = refused.code
@@ -352,8 +363,8 @@ class Pipeline:
         return respond.deny(refused, trail.decision_id, request, metadata, detail, stronger)
 
     def _allowed(self, decision: Allow, route: Route, request: Request, facts: Facts, trail: Trail) -> bytes:
-        credential = _credential(route.settings, request, facts.granted)
-        again = trail.decision_cached and credential is None and not respond.spoofed(request)
+        credential = told.credential(route.settings, request, facts.granted)
+        again = trail.decision_cached and not trail.mode and credential is None and not respond.spoofed(request)
         known = key(route, decision, facts.subject, facts.workload, trail.revision)
         if again and (answer := self._answers.get(known, trail.decision_id)):
             return answer
@@ -365,33 +376,12 @@ class Pipeline:
             trail.decision_id,
             route.policy_headers,
         )
-        metadata = _metadata(facts, trail)
+        if trail.mode:
+            headers.append((MODE, trail.mode))
+        metadata = told.metadata(facts, trail)
         if decision.obligations.metadata:
             metadata["policy"] = decision.obligations.metadata
         answer = respond.allow(request, headers, metadata, remove=route.remove, credential=credential)
         if again:
             self._answers.keep(known, answer, trail.decision_id, decision, facts.subject, facts.workload)
         return answer
-
-
-def _credential(settings: RouteSettings, request: Request, granted: Granted | None) -> tuple[str, str] | None:
-    """The credential's header that goes upstream where we set it; a transaction token is ours, so it is set again."""
-    if granted is not None:
-        return granted.header
-    verified = settings.token is not None and settings.token.header == TXN_TOKEN
-    return (TXN_TOKEN, request.headers[TXN_TOKEN]) if verified and settings.forward_token else None
-
-
-def _metadata(facts: Facts, trail: Trail) -> dict[str, Any]:
-    """What Envoy's access log may say of this Check."""
-    metadata: dict[str, Any] = {"decision_id": trail.decision_id}
-    if facts.route is not None:
-        metadata["route"] = facts.route.settings.name
-    if facts.workload is not None:
-        metadata["workload"] = facts.workload.id
-    if facts.subject is not None:
-        metadata["subject"] = facts.subject.id
-    if trail.revision:
-        metadata["revision"] = trail.revision
-        metadata["cached"] = trail.decision_cached is True
-    return metadata

@@ -38,6 +38,8 @@ DECISION_ID: Final = "x-extauthz-decision-id"
 REALM: Final = "extauthz"
 RETRY_AFTER: Final = "1"
 """Seconds after which a caller may ask again when we could not decide."""
+_TOLD_LATER: Final = frozenset({"engine.overloaded"})
+"""Codes of 503 whose denial says itself when to ask again (`ttl`), as every 429 does."""
 
 # google.rpc.Code
 _INVALID_ARGUMENT, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, _UNAVAILABLE, _UNAUTHENTICATED = 3, 7, 8, 14, 16
@@ -141,7 +143,7 @@ def deny(
             told["message"] = message
         body = orjson.dumps({**told, "decision_id": decision_id}).decode()
         denied = _denied(decision.code, decision.layer, message, step_up, grpc=False)
-    if decision.status == HTTPStatus.TOO_MANY_REQUESTS:
+    if decision.status == HTTPStatus.TOO_MANY_REQUESTS or decision.code in _TOLD_LATER:
         denied += _header("retry-after", str(max(1, ceil(decision.ttl or 0))))
     denied += _header(DECISION_ID, decision_id) + _field(b"\x1a", body.encode())
     return (
@@ -196,7 +198,7 @@ def _denied(code: str, layer: Layer, message: str, step_up: str, *, grpc: bool) 
     headers = {"cache-control": "no-store", "content-type": "application/json"}
     if challenge := _challenge(code, layer, message, step_up):
         headers["www-authenticate"] = challenge
-    if layer is Layer.ENGINE:
+    if layer is Layer.ENGINE and code not in _TOLD_LATER:
         headers["retry-after"] = RETRY_AFTER
     if grpc:
         headers |= {"content-type": "application/grpc", "grpc-status": str(grpc_status(code, layer))}
