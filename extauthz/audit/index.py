@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from extauthz.audit.fault import AuditError
-from extauthz.audit.index_read import Reader
+from extauthz.audit.index_read import Reader, as_written
 from extauthz.audit.index_refresh import Refresh
 from extauthz.audit.index_row import hexadecimal, uuid
 from extauthz.audit.index_schema import OFFSET_BITS, connect
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "index.db"
 _AT_ONCE: Final = 256
+_OFFSETS: Final = (1 << OFFSET_BITS) - 1
 _FIRST_WORD: Final = 9
 """Where the numbers of words begin in a row."""
 
@@ -57,14 +58,6 @@ class Hit:
     layer: str
     code: str
 
-    @property
-    def file(self) -> int:
-        return self.at >> OFFSET_BITS
-
-    @property
-    def offset(self) -> int:
-        return self.at & ((1 << OFFSET_BITS) - 1)
-
 
 class AuditIndex:
     """Not thread-safe; several processes may use one index at once."""
@@ -86,23 +79,26 @@ class AuditIndex:
         self.close()
 
     def close(self) -> None:
-        self._reader.close()
+        self._reader.forget()
         self._connection.close()
 
     def refresh(self, progress: Progress = lambda _file, _records: None) -> Refreshed:
         """Reads what is new. Raises AuditError. `progress` is told the file that is read, and how many records were."""
+        self._reader.forget()
         with self._faults(), self._alone():
             return Refresh(self._connection, self._words, progress).run(self.directory)
 
     def find(self, query: Query) -> Iterator[Hit]:
         """In the query's order, without an end: `text` is looked for, `limit` is the caller's. Raises AuditError."""
-        asked = statement(query)
+        needle = as_written(query.text)
         with self._faults():
+            asked = statement(query, self._words.matching)
             cursor = self._connection.execute(asked.text, asked.values)
             while rows := cursor.fetchmany(_AT_ONCE):
-                for hit in self._hits(rows):
-                    if not query.text or self._reader.holds(hit, query.text):
-                        yield hit
+                yield from self._hits([row for row in rows if self._holds(row, needle)] if needle else rows)
+
+    def _holds(self, row: tuple[Any, ...], needle: bytes) -> bool:
+        return self._reader.holds(row[0] >> OFFSET_BITS, row[0] & _OFFSETS, row[1], needle)
 
     def _hits(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Hit]:
         texts = self._words.texts(number for row in rows for number in row[_FIRST_WORD:])
@@ -114,11 +110,11 @@ class AuditIndex:
     def read(self, hit: Hit) -> Found:
         """The record from its file. Raises AuditError."""
         with self._faults():
-            return self._reader.read(hit)
+            return self._reader.read(hit.at >> OFFSET_BITS, hit.at & _OFFSETS, hit.length, hit.checksum)
 
     def plan(self, query: Query) -> str:
         """How SQLite goes about it; for benches and tests."""
-        asked = statement(query)
+        asked = statement(query, self._words.matching)
         rows = self._connection.execute(f"EXPLAIN QUERY PLAN {asked.text}", asked.values)
         return "; ".join(str(row[3]) for row in rows)
 

@@ -1,4 +1,7 @@
-"""A record's bytes from its place: plain files by offset, packed ones from the last gzip member before it."""
+"""A record's bytes from its place: plain files by offset, packed ones from the last gzip member before it.
+
+Neighbours are asked for together mostly, so what was read around a place stays in memory for a while.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -19,24 +22,23 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
-_OPEN: Final = 32
-_MEMBERS: Final = 3
-"""Gzip members whose bytes are kept in memory."""
+_AROUND: Final = 1024 * 1024
+"""Bytes of a plain file that are read at once, up to the record's end: newest records come first."""
 _LARGEST: Final = 64 * 1024 * 1024
-"""Bytes of a member that is kept; of a larger one the beginning."""
+"""Bytes of a gzip member that are kept; of a larger one the beginning."""
+_CHUNKS: Final = 32
+_MEMORY: Final = 192 * 1024 * 1024
 
 
-class Place(Protocol):
-    @property
-    def file(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def length(self) -> int: ...
-    @property
-    def checksum(self) -> int: ...
+class _Chunk(NamedTuple):
+    begin: int
+    data: bytes
+
+    def part(self, offset: int, length: int) -> bytes | None:
+        """None: it does not have all of it."""
+        at = offset - self.begin
+        return self.data[at : at + length] if 0 <= at <= len(self.data) - length else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,95 +54,93 @@ class Found:
 
 
 class Reader:
-    """Of one directory. Not thread-safe."""
+    """Of one directory. Not thread-safe. Everything raises AuditError, OSError and sqlite3.Error."""
 
     def __init__(self, connection: sqlite3.Connection, directory: Path) -> None:
         self._connection = connection
         self._directory = directory
-        self._files: OrderedDict[str, BinaryIO] = OrderedDict()
-        self._members: OrderedDict[tuple[str, Member], bytes] = OrderedDict()
+        self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
+        self._names: dict[int, str] = {}
 
-    def close(self) -> None:
-        """What was open or in memory; files may have been packed or taken away since."""
-        for opened in self._files.values():
-            opened.close()
-        self._files.clear()
-        self._members.clear()
+    def forget(self) -> None:
+        """Files may have been packed, taken away or changed."""
+        self._chunks.clear()
+        self._names.clear()
 
-    def read(self, place: Place) -> Found:
-        """Raises AuditError, OSError, sqlite3.Error."""
-        name = self._name(place.file)
-        line, checksum, left = bytearray(), 0, place.length
-        for piece in self._pieces(name, place):
+    def read(self, file: int, offset: int, length: int, checksum: int) -> Found:
+        found, line, left = 0, b"", length
+        for piece in self._pieces(file, offset, length):
             part = piece[:left]
-            checksum = zlib.crc32(part, checksum)
+            found = zlib.crc32(part, found)
             line += part[: LONGEST - len(line)]
             left -= len(part)
             if not left:
                 break
-        intact = not left and checksum == place.checksum
-        whole = bytes(line.removesuffix(b"\n"))
-        return Found(name, whole, parsed(whole) if place.length <= LONGEST else None, intact)
+        whole = line.removesuffix(b"\n")
+        record = parsed(whole) if length <= LONGEST else None
+        return Found(self._name(file), whole, record, not left and found == checksum)
 
-    def holds(self, place: Place, text: str) -> bool:
-        """Whether the line has `text`, as JSON writes it. Raises AuditError, OSError, sqlite3.Error."""
-        return _as_written(text) in self.read(place).line
+    def holds(self, file: int, offset: int, length: int, needle: bytes) -> bool:
+        """Whether the line has these bytes; of a line that is too long for a record, its beginning."""
+        return needle in next(self._pieces(file, offset, length), b"")
+
+    def _pieces(self, file: int, offset: int, length: int) -> Iterator[bytes]:
+        """The bytes from `offset` on, `length` of them or more where there are as many."""
+        if length <= LONGEST:
+            chunk = self._chunks.get(file)
+            part = chunk.part(offset, length) if chunk else None
+            if part is None:
+                part = self._chunk(file, offset, length).part(offset, length)
+            if part is not None:
+                yield part
+                return
+        there = self._file(file)
+        start = member_before(self._connection, file, offset) if there.packed else Member(offset, 0)
+        yield from skipped(blocks(there, start), offset - start.unpacked)
+
+    def _chunk(self, file: int, offset: int, length: int) -> _Chunk:
+        there = self._file(file)
+        if there.packed:
+            start = member_before(self._connection, file, offset)
+            chunk = _Chunk(start.unpacked, b"".join(_until_next(there, start)))
+        else:
+            begin = max(0, offset + length - _AROUND)
+            with there.path.open("rb") as opened:
+                opened.seek(begin)
+                chunk = _Chunk(begin, opened.read(offset + length - begin))
+        self._chunks[file] = chunk
+        self._chunks.move_to_end(file)
+        while len(self._chunks) > _CHUNKS or sum(len(one.data) for one in self._chunks.values()) > _MEMORY:
+            self._chunks.popitem(last=False)
+        return chunk
+
+    def _file(self, file: int) -> AuditFile:
+        path = self._directory / self._name(file)
+        return AuditFile("", 0, path, path.name.endswith(".gz"))
 
     def _name(self, file: int) -> str:
-        found = self._connection.execute("SELECT name FROM file WHERE id = ?", (file,)).fetchone()
-        if found is None:
-            raise AuditError("the records' file is gone; search again")
-        return str(found[0])
+        name = self._names.get(file)
+        if name is None:
+            found = self._connection.execute("SELECT name FROM file WHERE id = ?", (file,)).fetchone()
+            if found is None:
+                raise AuditError("the records' file is gone; search again")
+            name = self._names[file] = str(found[0])
+        return name
 
-    def _pieces(self, name: str, place: Place) -> Iterator[bytes]:
-        """The bytes from the record's first on, at least as many as it has where the file has them."""
-        packed = name.endswith(".gz")
-        if not packed:
-            opened = self._opened(name)
-            opened.seek(place.offset)
-            left = place.length
-            while left and (piece := opened.read(min(left, LONGEST))):
-                left -= len(piece)
-                yield piece
+
+def _until_next(file: AuditFile, start: Member) -> Iterator[bytes]:
+    members: list[Member] = []
+    size = 0
+    for block in blocks(file, start, members):
+        if len(members) > 1 or size > _LARGEST:  # the block is the next member's
             return
-        start = member_before(self._connection, place.file, place.offset)
-        file = AuditFile("", 0, self._directory / name, packed=True)
-        known = self._member(file, start)
-        begin = place.offset - start.unpacked
-        if begin + place.length <= len(known):
-            yield known[begin : begin + place.length]
-        else:
-            yield from skipped(blocks(file, start), begin)
-
-    def _opened(self, name: str) -> BinaryIO:
-        opened = self._files.get(name)
-        if opened is None:
-            if len(self._files) >= _OPEN:
-                self._files.popitem(last=False)[1].close()
-            opened = self._files[name] = (self._directory / name).open("rb")
-        return opened
-
-    def _member(self, file: AuditFile, start: Member) -> bytes:
-        key = (file.path.name, start)
-        known = self._members.get(key)
-        if known is None:
-            if len(self._members) >= _MEMBERS:
-                self._members.popitem(last=False)
-            known = self._members[key] = b"".join(self._until_next(file, start))
-        return known
-
-    def _until_next(self, file: AuditFile, start: Member) -> Iterator[bytes]:
-        members: list[Member] = []
-        size = 0
-        for block in blocks(file, start, members):
-            if len(members) > 1 or size > _LARGEST:  # the block is the next member's
-                return
-            size += len(block)
-            yield block
+        size += len(block)
+        yield block
 
 
 @lru_cache(maxsize=4)
-def _as_written(text: str) -> bytes:
+def as_written(text: str) -> bytes:
+    """As it stands inside a JSON string."""
     try:
         return orjson.dumps(text)[1:-1]
     except TypeError:  # half a surrogate pair: no record holds one

@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from extauthz.audit import index_facts as facts
+
 MALFORMED: Final = "(malformed)"
 _MOST: Final = 512
 """Characters of a text that are kept as they are."""
@@ -63,10 +65,7 @@ def row(line: bytes | None, before: int) -> Row:
     record = parsed(line)
     if record is None:
         return Row(before, None, None, None, None, None, MALFORMED, *[None] * 6)
-    subject = record.get("subject")
-    who = subject if isinstance(subject, dict) else {"id": subject}
-    request = record.get("request")
-    exchange = record.get("exchange")
+    who = facts.subject(record)
     seq = record.get("seq")
     return Row(
         milliseconds(record.get("timestamp"), before),
@@ -74,12 +73,12 @@ def row(line: bytes | None, before: int) -> Row:
         key(record.get("decision_id")),
         key(record.get("trace_id")),
         key(who.get("token")),
-        key(exchange.get("token")) if isinstance(exchange, dict) else None,
+        key(facts.made(record)),
         bounded(record["event"]) or MALFORMED,
         bounded(who.get("id")),
-        bounded(record.get("workload")),
+        bounded(facts.workload(record)),
         bounded(record.get("tenant")) or bounded(who.get("tenant")),
-        bounded(request.get("route")) if isinstance(request, dict) else None,
+        bounded(facts.part(record, "request").get("route")),
         bounded(record.get("layer")),
         bounded(record.get("code")),
     )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from extauthz.audit.fault import AuditError
+from extauthz.audit.index_row import bounded
+
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _MOST: Final = 100_000
 _AT_ONCE: Final = 500
+_MATCHES: Final = 20_000
+"""Words that a pattern may stand for."""
 
 
 class Words:
@@ -34,6 +39,17 @@ class Words:
 
     def forget(self) -> None:
         self._numbers.clear()
+
+    def matching(self, wanted: Sequence[str]) -> list[int]:
+        """Numbers of these words; a `*` in one stands for any characters. Raises AuditError when they are too many."""
+        exact = [bounded(one) for one in wanted if "*" not in one]
+        patterns = [one.replace("[", "[[]").replace("?", "[?]") for one in wanted if "*" in one]
+        terms = ["text = ?"] * len(exact) + ["text GLOB ?"] * len(patterns)
+        ask = f"SELECT id FROM word WHERE {' OR '.join(terms)} LIMIT {_MATCHES + 1}"  # noqa: S608 - question marks
+        found = [row[0] for row in self._connection.execute(ask, (*exact, *patterns))]
+        if len(found) > _MATCHES:
+            raise AuditError(f"{', '.join(patterns)} fits more than {_MATCHES} words: say more of it")
+        return found
 
     def texts(self, numbers: Iterable[int | None]) -> dict[int | None, str]:
         """The words of these numbers; an empty one for None."""

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from extauthz.audit.fault import AuditError
-from extauthz.audit.index_row import bounded, key
+from extauthz.audit.index_row import key
 from extauthz.audit.index_schema import OFFSET_BITS, WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _AGO: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d|w)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604_800.0}
@@ -55,12 +55,18 @@ class Statement:
     values: tuple[object, ...]
 
 
-def statement(query: Query) -> Statement:
-    """What SQLite is asked; `text` and `limit` are not part of it."""
+def statement(query: Query, numbers: Callable[[Sequence[str]], Sequence[int]]) -> Statement:
+    """What SQLite is asked; `text` and `limit` are not part of it. `numbers` gives those of the words that match.
+
+    A word alone is asked with `=`: its index then has the records in the order of their times.
+    """
     terms: list[str] = []
     values: list[object] = []
     for name in WORDS:
-        _words(name, getattr(query, name), terms, values)
+        if wanted := getattr(query, name):
+            found = numbers(wanted)
+            terms.append(f"{name} = ?" if len(found) == 1 else f"{name} IN ({_marks(found)})")
+            values += found
     for name, column in _KEYS:
         if wanted := getattr(query, name):
             terms.append(f"{column} IN ({_marks(wanted)})")
@@ -86,26 +92,8 @@ def statement(query: Query) -> Statement:
     return Statement(f"SELECT * FROM record WHERE {where} ORDER BY {order}", tuple(values))  # noqa: S608 - our words
 
 
-def _words(name: str, wanted: Sequence[str], terms: list[str], values: list[object]) -> None:
-    exact = [bounded(one) for one in wanted if "*" not in one]
-    patterns = [one for one in wanted if "*" in one]
-    some = []
-    if exact:
-        some.append(f"text IN ({_marks(exact)})")
-        values += exact
-    some += ["text GLOB ?"] * len(patterns)
-    values += map(_glob, patterns)
-    if some:
-        terms.append(f"{name} IN (SELECT id FROM word WHERE {' OR '.join(some)})")  # noqa: S608 - our words
-
-
 def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _glob(pattern: str) -> str:
-    """Only the star means something."""
-    return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 def moment(text: str, now: float) -> int:

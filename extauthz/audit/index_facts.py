@@ -1,0 +1,53 @@
+"""Where the words of a record stand. A decision has a `subject` object; the authority's records name things flat."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_DIGEST: Final = 16
+"""Hex digits of a digest that a record shows."""
+
+
+def subject(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`type`, `id`, `token` … of whom it is about; empty where nobody is named."""
+    found = record.get("subject")
+    if isinstance(found, dict):
+        return found
+    if not isinstance(found, str) or not found:
+        return _NOTHING
+    named = {"type": "subject_type", "issuer": "subject_issuer", "token": "subject_digest", "act": "chain"}
+    return {"id": found, **{name: record[flat] for name, flat in named.items() if record.get(flat)}}
+
+
+def workload(record: Mapping[str, Any]) -> Any:
+    """SPIFFE ID of the workload that asked."""
+    return record.get("workload") or record.get("client") or record.get("spiffe_id")
+
+
+def part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object in it; empty where there is none."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else _NOTHING
+
+
+def made(record: Mapping[str, Any]) -> Any:
+    """Digest of the token that was made of the one that came, or issued."""
+    found = part(record, "exchange").get("token") or record.get("digest") or record.get("token_sha256")
+    return found[:_DIGEST] if isinstance(found, str) else None
+
+
+def text(value: Any) -> str:
+    """A text, or nothing: what stands in a record may be anything."""
+    return value if isinstance(value, str) else ""
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Of a list, or of one text."""
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
