@@ -7,7 +7,10 @@ from typing import Final
 
 import typer
 
-VERBS: Final[tuple[str, ...]] = ("key",)
+VERBS: Final[tuple[str, ...]] = (
+    "verify",
+    "key",
+)
 """Verb → `extauthz.cli.audit.<verb>.run`; listed in the order of the help."""
 
 app = typer.Typer(no_args_is_help=True, help="Verify, search and show the audit trail.")
