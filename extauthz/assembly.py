@@ -30,6 +30,7 @@ from extauthz.authn.spiffe import IdPatterns
 from extauthz.authn.tokens import TokenVerifier
 from extauthz.authn.workload import WorkloadVerifier
 from extauthz.authzen.evaluator import Evaluator
+from extauthz.check.admission import Admission, rank
 from extauthz.check.compat import pipeline as compat
 from extauthz.check.compat import result as plugin_result
 from extauthz.check.credential import CredentialStage
@@ -200,6 +201,7 @@ class Assembly:
             max_deadline=config.server.max_deadline,
             transport=self._transport,
             exchanger=self._exchanger(config, identity, own_outbound, revocations, tasks),
+            admission=self._admission(config),
         )
         api = self._api(generation, config, [route for _, route in routes], policy, recorder, tokens, tickets, rollout)
         # Nothing below can fail: what runs in the background starts only when all the rest stands.
@@ -232,6 +234,14 @@ class Assembly:
             own_outbound=own_outbound,
             tasks=tasks,
         )
+
+    def _admission(self, config: Config) -> Admission | None:
+        settings = config.server.admission
+        if not settings.enabled:
+            return None
+        in_flight = min(settings.in_flight, config.server.max_concurrent)
+        later = asyncio.get_running_loop().call_soon
+        return Admission(in_flight, settings.target, metrics=self._metrics, clock=self._clock, later=later)
 
     def _exchanger(
         self,
@@ -362,6 +372,7 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
             resource_type=settings.resource.type,
         ),
         failure=settings.failure_plan,
+        rank=rank(settings),
         exchange=None if settings.exchange is None else Wanted.of(settings.exchange),
     )
 

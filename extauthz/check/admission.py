@@ -19,6 +19,7 @@ Sources: Nichols and Jacobson, Controlling Queue Delay (ACM Queue 2012); docs/ad
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from extauthz.model import Deny, Reason
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from extauthz.check.pipeline import Route
+    from extauthz.check.routes import RouteSettings
     from extauthz.clock import Clock
     from extauthz.model import Request
     from extauthz.telemetry.metrics import Metrics
@@ -41,8 +43,8 @@ PERIOD: Final = 0.002
 """Seconds between two probes, at least."""
 INTERVAL: Final = 0.05
 """Seconds that a queue has to stand before anything is shed for it."""
-ENOUGH: Final = 4
-"""Probes that an interval needs; fewer tell of a queue only when they waited for as long as the interval."""
+COVERED: Final = 0.5
+"""The part of the interval in which a probe has to have waited: a pause that one of few probes met is no queue."""
 MOST: Final = 2.95
 """The highest level: some critical requests always come on, and tell when the queue is gone."""
 UP: Final = 0.1
@@ -58,6 +60,11 @@ _LAGGING: Final = tuple(Deny((Reason("engine.overloaded", detail="the worker's q
 _FULL: Final = tuple(Deny((Reason("engine.overloaded", detail="too many Checks in flight"),), s) for s in _LATER)
 
 
+def rank(settings: RouteSettings) -> int:
+    """By the route's own word, or by what it can do."""
+    return RANKS[settings.criticality or ("critical" if settings.effects else "normal")]
+
+
 class Admission:
     """Implements `hooks.Admission` for one worker.
 
@@ -66,14 +73,14 @@ class Admission:
 
     __slots__ = (
         *("_asked", "_calm", "_clock", "_later", "_least", "_level", "_metrics", "_next"),
-        *("_owed", "_probes", "_room", "_since", "_target", "_turn"),
+        *("_owed", "_room", "_since", "_target", "_turn", "_waited"),
     )
 
     def __init__(
         self,
-        *,
         in_flight: int,
         target: float,
+        *,
         metrics: Metrics,
         clock: Clock,
         later: Callable[[Callable[[], None]], object],
@@ -91,8 +98,10 @@ class Admission:
         self._asked: float | None = None
         """When the probe under way was sent."""
         self._since = clock.monotonic()
-        self._least = 0.0
-        self._probes = 0
+        self._least = inf
+        """The shortest wait of the interval so far …"""
+        self._waited = 0.0
+        """… and all its waits together."""
         self._calm = 0
 
     @property
@@ -118,7 +127,7 @@ class Admission:
 
     def _shed(self, route: Route, dealt: tuple[Deny, ...]) -> Deny:
         self._turn = (self._turn + 1) % len(dealt)
-        self._metrics.shed(route.facts.name, NAMES[route.rank])
+        self._metrics.count("extauthz_shed_total", route.facts.name, NAMES[route.rank])
         return dealt[self._turn]
 
     def _probe(self, now: float) -> None:
@@ -135,8 +144,8 @@ class Admission:
         now = self._clock.monotonic()
         waited = 0.0 if self._asked is None else now - self._asked
         self._asked = None
-        self._least = waited if not self._probes else min(self._least, waited)
-        self._probes += 1
+        self._least = min(self._least, waited)
+        self._waited += waited
         spent = now - self._since
         if spent >= INTERVAL:
             self._judge(spent)
@@ -144,7 +153,7 @@ class Admission:
 
     def _judge(self, spent: float) -> None:
         """One interval is over."""
-        stands = self._least > self._target and (self._probes >= ENOUGH or self._least >= INTERVAL)
+        stands = self._least > self._target and self._waited >= spent * COVERED
         if stands:
             self._calm = 0
             self._level = min(MOST, self._level + min(MOST_UP, UP * self._least / self._target))
@@ -155,4 +164,5 @@ class Admission:
 
     def _begin(self, now: float) -> None:
         self._since = now
-        self._probes = 0
+        self._least = inf
+        self._waited = 0.0

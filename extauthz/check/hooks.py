@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 class Admission(Protocol):
     """Sheds load before queues grow."""
 
+    @property
+    def level(self) -> float:
+        """0: nobody is shed; 1, 2: all sheddable, all normal routes are."""
+
     def refuse(self, route: Route, request: Request) -> Deny | None:
         """`engine.overloaded` when a request of this criticality has to wait; never waits itself."""
 

@@ -131,7 +131,7 @@ class Pipeline:
         self._transport = transport
         self._answers = Answers()
         self.exchanger = exchanger
-        self._admission = admission
+        self.admission = admission
         self._quarantine = quarantine
         self._judgement = judgement
         self._break_glass = break_glass
@@ -223,7 +223,7 @@ class Pipeline:
             return matched
         route = facts.route = matched.route
         trail.route = route.facts
-        if self._admission is not None and (refused := self._admission.refuse(route, request)) is not None:
+        if self.admission is not None and (refused := self.admission.refuse(route, request)) is not None:
             return refused
         # 3 workload
         workload = self._caller(request, route)

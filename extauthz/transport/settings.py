@@ -53,6 +53,18 @@ class TlsSettings(Settings):
     """PEM file with the certificate authorities of the Envoys that may call."""
 
 
+class AdmissionSettings(Settings):
+    """Who is refused under overload, so that critical routes stay fast."""
+
+    enabled: bool = True
+    """False: nothing is shed; requests wait for as long as their callers do."""
+    in_flight: int = Field(default=256, ge=4, le=65536)
+    """Checks that may be in flight in one worker; a quarter of it for sheddable routes, a half for normal ones.
+    Never more than `max_concurrent`."""
+    target: Duration = Field(default="3ms", gt=0, le=1)  # type: ignore[assignment]  # parsed by the unit's validator
+    """How long the worker's queue may make a Check wait, each time it waits, before others are shed."""
+
+
 class ServerSettings(Settings):
     """Where the server listens, and its limits."""
 
@@ -74,6 +86,8 @@ class ServerSettings(Settings):
     """Checks in flight in one worker; more are answered RESOURCE_EXHAUSTED at once."""
     max_deadline: Duration = Field(default="500ms", gt=0, le=30)  # type: ignore[assignment]  # the same
     """The longest time spent on one Check, also when the caller gives more or sets no deadline."""
+    admission: AdmissionSettings = AdmissionSettings()
+    """What is shed under overload: `criticality` of a route says in which order."""
 
     @model_validator(mode="after")
     def _one_worker_on_a_unix_socket(self) -> Self:

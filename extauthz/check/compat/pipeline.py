@@ -107,7 +107,7 @@ class CompatPipeline(Pipeline):
             return matched if named_by_envoy or matched.code != _NOT_COVERED else None
         route = facts.route = matched.route
         trail.route = route.facts
-        if self._admission is not None and (shed := self._admission.refuse(route, request)) is not None:
+        if self.admission is not None and (shed := self.admission.refuse(route, request)) is not None:
             return shed
         trail.resource_id = route.template.resource(matched.variables)
         workload = self._caller(request, route)
