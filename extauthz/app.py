@@ -98,11 +98,11 @@ class Application:
             "routes": len(active.config.routes),
         }
 
-    def metrics(self) -> bytes:
+    def metrics(self, *, openmetrics: bool = False) -> bytes:
         if (active := self._active) is not None:
             # An OPA of the operator's own changes its policy without a reload of ours.
             self._metrics.policy((active.rollout or active.engine).revision)
-        return self._metrics.render()
+        return self._metrics.render(openmetrics=openmetrics)
 
     async def reload(self) -> list[str]:
         """Activates the generation that the parent has prepared. On any problem the running one stays."""
@@ -133,6 +133,8 @@ class Application:
         self._metrics.cache_entries("token", lambda: fresh.tokens.entries)
         if (exchanger := fresh.pipeline.exchanger) is not None:
             self._metrics.cache_entries("exchange", lambda: exchanger.entries)
+        admission = fresh.pipeline.admission
+        self._metrics.measure("extauthz_shed_level", lambda: {} if admission is None else {(): admission.level})
         engine = fresh.engine
         if isinstance(engine, CachedEngine):
             self._metrics.cache_entries("decision", lambda: engine.stats.entries)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from extauthz import __version__
 from extauthz.api.decisions import Decisions
 from extauthz.api.dispatch import Api
 from extauthz.api.evaluations import Evaluations
@@ -52,6 +53,7 @@ from extauthz.sts.client import ExchangeClient
 from extauthz.tasks import Tasks
 from extauthz.telemetry.recorder import Recorder
 from extauthz.telemetry.tickets import Tickets
+from extauthz.telemetry.tracer import Tracer
 from extauthz.telemetry.trail import RouteFacts
 from extauthz.transport import certificate
 
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from extauthz.config import Config
     from extauthz.generation import Generation
     from extauthz.model import Decision
+    from extauthz.outbound import Verify
     from extauthz.policy.engine import Engine
     from extauthz.policy.projection import Projector
     from extauthz.policy.settings import PolicySettings
@@ -86,6 +89,7 @@ class Active:
     follower: Follower | None
     tokens: BearerVerifier
     recorder: Recorder
+    tracer: Tracer | None
     outbound: Outbound
     identity: ServerIdentity | None
     own_outbound: Outbound | None
@@ -107,6 +111,8 @@ class Active:
         await self.engine.close()
         await self.outbound.close()
         await self.recorder.close()
+        if self.tracer is not None:
+            await self.tracer.close()
 
 
 class Assembly:
@@ -177,7 +183,8 @@ class Assembly:
         engine = await engines.live(generation.policy, generation.report, generation.opa)
         kept = config.api.decisions
         tickets = None if kept is None else Tickets(kept.keep, inputs=kept.inputs, mask=kept.mask)
-        recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets)
+        tracer = self._tracer(config, verify)
+        recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets, tracer=tracer)
         try:
             rollout = await self._rollout(generation, config, engines, engine, recorder)
         except BaseException:
@@ -211,6 +218,8 @@ class Assembly:
             await follower.first()
             follower.start(tasks)
         recorder.start(tasks)
+        if tracer is not None:
+            tracer.start(tasks)
         if rollout is not None:
             rollout.start(tasks)
         tasks.start(
@@ -229,6 +238,7 @@ class Assembly:
             follower=follower,
             tokens=tokens,
             recorder=recorder,
+            tracer=tracer,
             outbound=outbound,
             identity=identity,
             own_outbound=own_outbound,
@@ -242,6 +252,13 @@ class Assembly:
         in_flight = min(settings.in_flight, config.server.max_concurrent)
         later = asyncio.get_running_loop().call_soon
         return Admission(in_flight, settings.target, metrics=self._metrics, clock=self._clock, later=later)
+
+    def _tracer(self, config: Config, verify: Verify) -> Tracer | None:
+        settings = config.telemetry.traces
+        if settings is None:
+            return None
+        post = Outbound([settings.endpoint], verify=verify)
+        return Tracer(settings, post, self._metrics, resource=config.telemetry.records.labels, version=__version__)
 
     def _exchanger(
         self,

@@ -106,8 +106,8 @@ class Worker:
         active = self._transport.active if self._transport else 0
         return {**await self.service.status(), "pid": os.getpid(), "in_flight": active}
 
-    async def _metrics(self, _request: Mapping[str, Any]) -> str:
-        return self.service.metrics().decode()
+    async def _metrics(self, request: Mapping[str, Any]) -> str:
+        return self.service.metrics(openmetrics=request.get("openmetrics") is True).decode()
 
     async def _reload(self, _request: Mapping[str, Any]) -> list[str]:
         return await self.service.reload()

@@ -30,11 +30,16 @@ if TYPE_CHECKING:
     from extauthz.supervisor.process import WorkerProcess
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS: Final = "application/openmetrics-text"
+OPENMETRICS_TYPE: Final = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
+_END: Final = "# EOF\n"
+PARENT: Final = "parent"
+"""The label `worker` of what the supervisor counts in a worker's family."""
 _TIMEOUT: Final = 2.0
 
 
 class Overview:
-    """What the endpoints show; the supervisor writes `draining` and `restarts`."""
+    """What the endpoints show; the supervisor writes `draining`, `restarts` and `refused_reloads`."""
 
     def __init__(
         self, workers: Sequence[WorkerProcess], bundle: Callable[[], Mapping[str, Any] | None] = lambda: None
@@ -42,6 +47,8 @@ class Overview:
         self._workers = workers
         self._bundle = bundle
         self.draining = False
+        self.refused_reloads = 0
+        """Reloads that were refused before any worker was asked; workers count their own."""
         self.restarts = dict.fromkeys(range(len(workers)), 0)
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
@@ -56,37 +63,48 @@ class Overview:
             details["policy_bundle"] = dict(bundle)
         return ready, details
 
-    async def metrics(self) -> str:
-        """Empty when no worker answers."""
-        answers = await asyncio.gather(*(_ask(worker, "metrics") for worker in self._workers))
+    async def metrics(self, *, openmetrics: bool = False) -> str:
+        """Prometheus text format, or OpenMetrics, which has the exemplars. Empty when no worker answers."""
+        total = "" if openmetrics else "_total"  # in OpenMetrics it belongs to a counter's samples, not to its family
+        asked = (_ask(worker, "metrics", openmetrics=openmetrics) for worker in self._workers)
+        answers = await asyncio.gather(*asked)
         pages = {str(w.spec.index): page for w, page in zip(self._workers, answers, strict=True) if page is not None}
         if not pages:
             return ""
-        return exposition.merge(pages) + self._own(len(pages))
+        answering = len(pages)
+        if self.refused_reloads:
+            kind = f"# TYPE extauthz_reloads{total} counter"
+            pages[PARENT] = f'{kind}\nextauthz_reloads_total{{outcome="refused"}} {self.refused_reloads}\n'
+        return exposition.merge(pages) + self._own(answering, total) + (_END if openmetrics else "")
 
-    def _own(self, answering: int) -> str:
+    def _own(self, answering: int, total: str) -> str:
         lines = [
             "# HELP extauthz_workers Worker processes that answer.",
             "# TYPE extauthz_workers gauge",
             f"extauthz_workers {answering}",
-            "# HELP extauthz_worker_restarts_total Worker processes that ended and were started again.",
-            "# TYPE extauthz_worker_restarts_total counter",
+            f"# HELP extauthz_worker_restarts{total} Worker processes that ended and were started again.",
+            f"# TYPE extauthz_worker_restarts{total} counter",
             *(f'extauthz_worker_restarts_total{{worker="{i}"}} {count}' for i, count in self.restarts.items()),
         ]
         if (bundle := self._bundle()) is not None:
             lines += [
-                "# HELP extauthz_policy_bundles_refused_total Policy bundles refused; the last good one serves.",
-                "# TYPE extauthz_policy_bundles_refused_total counter",
+                f"# HELP extauthz_policy_bundles_refused{total} Policy bundles refused; the last good one serves.",
+                f"# TYPE extauthz_policy_bundles_refused{total} counter",
                 f"extauthz_policy_bundles_refused_total {bundle['refusals']}",
             ]
         return "\n".join((*lines, ""))
 
 
-async def _ask(worker: WorkerProcess, command: str) -> Any:
+async def _ask(worker: WorkerProcess, command: str, **values: Any) -> Any:
     try:
-        return await worker.ask(command, _TIMEOUT)
+        return await worker.ask(command, _TIMEOUT, **values)
     except ControlError:
         return None
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Whether the scraper reads OpenMetrics: one that does not, does not name it."""
+    return any(kind.partition(";")[0].strip().lower() == OPENMETRICS for kind in accept.split(","))
 
 
 def application(overview: Overview, api: ApiForwarder) -> Starlette:
@@ -100,9 +118,11 @@ def application(overview: Overview, api: ApiForwarder) -> Starlette:
             return JSONResponse(details, status)
         return PlainTextResponse("ready\n" if ready else "not ready\n", status)
 
-    async def metrics(_request: Request) -> Response:
-        page = await overview.metrics()
-        return Response(page, 200 if page else 503, media_type=METRICS_TYPE)
+    async def metrics(request: Request) -> Response:
+        openmetrics = wants_openmetrics(request.headers.get("accept", ""))
+        page = await overview.metrics(openmetrics=openmetrics)
+        headers = {"content-type": OPENMETRICS_TYPE if openmetrics else METRICS_TYPE}
+        return Response(page, 200 if page else 503, headers)
 
     own = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
     return Starlette(routes=[*own, *api.routes()])

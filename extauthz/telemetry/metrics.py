@@ -1,4 +1,4 @@
-"""Every metric, in one place. `FAMILIES` is the whole list; `docs/telemetry.md` repeats it and a test compares.
+"""What a worker counts and measures. `families.FAMILIES` is the whole list.
 
 Label values come from the configuration, from our own code, or from policies behind a bound: no caller can make one.
 What happens once a Check is counted in plain dictionaries (`account`) and becomes Prometheus families when scraped.
@@ -6,17 +6,20 @@ What happens once a Check is counted in plain dictionaries (`account`) and becom
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
-from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
 from extauthz.codes import CODES
 from extauthz.model import Deny
+from extauthz.telemetry.families import FAMILIES
+from extauthz.telemetry.series import BUCKETS_NS, Bounded, Histogram, counted, gauged, timed
 from extauthz.telemetry.trail import Stage
 
 if TYPE_CHECKING:
@@ -24,140 +27,32 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from extauthz.telemetry.series import Counts, Labels
     from extauthz.telemetry.trail import Trail
 
-    Counts = dict[tuple[str, ...], int]
-    Timings = dict[tuple[str, ...], "Histogram"]
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-BUCKETS: Final = (
-    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
-    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
-)
-_BUCKETS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKETS)
-OTHER: Final = "other"
 Upstream = Literal["jwks", "introspection", "attributes", "opa", "sts"]
 UPSTREAMS: Final[tuple[Upstream, ...]] = ("jwks", "introspection", "attributes", "opa", "sts")
 CACHES: Final = ("token", "decision", "exchange")
-_MAX_ISSUERS: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """`name` as it is scraped."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    labels: tuple[str, ...]
-    help: str
-
-
-def _families(*families: Family) -> dict[str, Family]:
-    return {family.name: family for family in families}
-
-
-FAMILIES: Final = _families(
-    Family("extauthz_checks_total", "counter", ("route", "decision"), "Checks answered."),
-    Family("extauthz_denials_total", "counter", ("route", "service", "layer", "code"), "Denials, by first reason."),
-    Family("extauthz_check_seconds", "histogram", (), "Time of a whole Check."),
-    Family("extauthz_stage_seconds", "histogram", ("stage",), "Time of one stage of a Check."),
-    Family("extauthz_upstream_seconds", "histogram", ("upstream",), "Time of one call to another server."),
-    Family("extauthz_upstream_errors_total", "counter", ("upstream",), "Calls to another server that failed."),
-    Family("extauthz_cache_requests_total", "counter", ("cache", "outcome"), "Cache lookups."),
-    Family("extauthz_cache_entries", "gauge", ("cache",), "Entries in a cache."),
-    Family("extauthz_jwks_fetches_total", "counter", ("issuer", "outcome"), "Fetches of an issuer's keys."),
-    Family("extauthz_engine_faults_total", "counter", ("code",), "Checks without a decision, by our own code."),
-    Family("extauthz_records_total", "counter", (), "Decision records written."),
-    Family("extauthz_records_dropped_total", "counter", ("reason",), "Decision records lost."),
-    Family("extauthz_reloads_total", "counter", ("outcome",), "Reloads of the configuration or the policy."),
-    Family("extauthz_policy_info", "gauge", ("revision",), "1 for the active policy revision."),
-    Family("extauthz_build_info", "gauge", ("version",), "1 for the running version."),
-    Family(
-        "extauthz_certificate_not_after_seconds", "gauge", ("certificate",), "When a certificate of ours ends (epoch)."
-    ),
-    Family("extauthz_checks_in_flight", "gauge", (), "Checks being answered now."),
-    Family("extauthz_revocations_sequence", "gauge", (), "The newest revocation that is known."),
-    Family("extauthz_revocations", "gauge", ("kind",), "Revocations in force that the source told."),
-    Family("extauthz_revocations_age_seconds", "gauge", (), "Time since all revocations were last known."),
-    Family("extauthz_revocations_stale", "gauge", (), "1 while routes with effects deny for stale revocations."),
-    Family("extauthz_candidate_info", "gauge", ("revision", "phase"), "1 for the candidate policy and what it does."),
-    Family(
-        "extauthz_candidate_comparisons_total",
-        "counter",
-        ("route", "difference", "code"),
-        "Questions put to both policies, by what differs.",
-    ),
-    Family("extauthz_candidate_answers_total", "counter", ("decision",), "Checks that the candidate was to answer."),
-    Family("extauthz_candidate_dropped_total", "counter", (), "Comparisons dropped because the queue was full."),
-    Family("extauthz_candidate_waiting", "gauge", (), "Comparisons that wait."),
-    Family(
-        "extauthz_candidate_denial_ratio", "gauge", ("policy",), "Share of the compared questions denied in the window."
-    ),
-    Family("extauthz_candidate_rollbacks_total", "counter", (), "Candidates that were taken back by themselves."),
-    Family("extauthz_api_requests_total", "counter", ("endpoint", "status"), "Requests to the HTTP API."),
+_MAX_VALUES: Final = 256
+"""Values of a label that is no name of a route, a service or a code: issuers, endpoints, kinds."""
+_MAX_SERIES: Final = 4096
+"""Of one family that is counted or measured by name."""
+_COUNTED_HERE: Final = frozenset(
+    {
+        *("extauthz_checks_total", "extauthz_denials_total", "extauthz_engine_faults_total"),
+        *("extauthz_cache_requests_total", "extauthz_candidate_dropped_total"),
+    }
 )
-
-
-_RARE: Final = (
-    "extauthz_upstream_errors_total",
-    "extauthz_jwks_fetches_total",
-    "extauthz_records_total",
-    "extauthz_records_dropped_total",
-    "extauthz_reloads_total",
-    "extauthz_candidate_comparisons_total",
-    "extauthz_candidate_answers_total",
-    "extauthz_candidate_rollbacks_total",
-    "extauthz_api_requests_total",
-)
-
-
-class Bounded:
-    """Lets known label values through, and of others the first `room`; the rest become `other`."""
-
-    __slots__ = ("_given", "_known", "_room")
-
-    def __init__(self, known: Iterable[str], room: int) -> None:
-        self._known = set(known)
-        self._room = room
-        self._given = 0
-
-    def limit(self, room: int) -> None:
-        """From now on at most `room` values that nobody knew before; those that were let through stay."""
-        self._room = room
-
-    def learn(self, values: Iterable[str]) -> None:
-        """Values from the configuration: always let through."""
-        self._known.update(values)
-
-    def __call__(self, value: str) -> str:
-        if value in self._known:
-            return value
-        if self._given >= self._room or not value.isprintable() or len(value) > 128:  # noqa: PLR2004 - longer than any code
-            return OTHER
-        self._given += 1
-        self._known.add(value)
-        return value
-
-
-class Histogram:
-    """One series: counts by bucket, in nanoseconds, without locks: only the event loop's thread writes."""
-
-    __slots__ = ("counts", "total_ns")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        self.total_ns = 0
-
-    def observe_ns(self, ns: int) -> None:
-        self.counts[bisect_left(_BUCKETS_NS, ns)] += 1
-        self.total_ns += ns
-
-    def add_to(self, family: HistogramMetricFamily, labels: tuple[str, ...]) -> None:
-        cumulated, so_far = [], 0
-        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
-            so_far += count
-            cumulated.append((bound, so_far))
-        family.add_metric(labels, cumulated, sum_value=self.total_ns / 1e9)
+"""Counters with a place of their own; the others are `count`ed by name."""
+_FROM_ZERO: Final[Mapping[str, tuple[Labels, ...]]] = {
+    "extauthz_records_dropped_total": (("buffer",), ("output",), ("record",)),
+    "extauthz_reloads_total": (("ok",), ("refused",)),
+    "extauthz_traces_dropped_total": (("buffer",), ("export",)),
+}
+"""Scraped before anything has happened, so that the first time is an increase; so is whatever has no labels."""
 
 
 class Metrics(Collector):
@@ -170,7 +65,12 @@ class Metrics(Collector):
         self._route = Bounded(("none",), 0)
         self._service = Bounded(("",), 0)
         self._code = Bounded(CODES, max_policy_codes)
-        self._issuer = Bounded((), _MAX_ISSUERS)
+        self._values: dict[str, Bounded] = {
+            "route": self._route,
+            "service": self._service,
+            "code": self._code,
+        }
+        """Label → which values it may have; see `_labels`."""
         self._checks: Counts = {}
         self._denials: Counts = {}
         self._faults: Counts = {}
@@ -180,7 +80,13 @@ class Metrics(Collector):
         self._check = Histogram()
         self._upstreams = {upstream: Histogram() for upstream in UPSTREAMS}
         self._lock = Lock()
-        self._rare: dict[str, Counts] = {name: {} for name in _RARE}
+        counters = [family.name for family in FAMILIES.values() if family.kind == "counter"]
+        self._rare: dict[str, Counts] = {
+            name: dict.fromkeys(_FROM_ZERO.get(name, () if FAMILIES[name].labels else ((),)), 0)
+            for name in counters
+            if name not in _COUNTED_HERE
+        }
+        self._gauges: dict[str, Callable[[], Mapping[Labels, float]]] = {}
         self._policy = ""
         self._certificates: dict[tuple[str, ...], float] = {}
         self._version = version
@@ -188,11 +94,28 @@ class Metrics(Collector):
         self._revocations: Callable[[], Mapping[str, Any]] | None = None
         self.registry.register(self)
 
-    def _add(self, name: str, *labels: str, count: int = 1) -> None:
-        """For what does not happen at every Check; also called by other threads."""
+    def count(self, name: str, *labels: str, count: int = 1) -> None:
+        """For what does not happen at every Check; also called by other threads. `labels` as `FAMILIES` lists them."""
         with self._lock:
             series = self._rare[name]
-            series[labels] = series.get(labels, 0) + count
+            found = self._labels(name, labels)
+            if found in series or len(series) < _MAX_SERIES:
+                series[found] = series.get(found, 0) + count
+
+    def measure(self, name: str, ask: Callable[[], Mapping[Labels, float]]) -> None:
+        """Where to ask for a gauge of `FAMILIES` when scraped: label values → value. A later call takes its place."""
+        FAMILIES[name]
+        self._gauges[name] = ask
+
+    def _labels(self, name: str, given: Labels) -> Labels:
+        """The values within their bounds: each label's own where it has one, else that of this family's label."""
+        found = []
+        for label, value in zip(FAMILIES[name].labels, given, strict=True):
+            bounded = self._values.get(label)
+            if bounded is None:
+                bounded = self._values.setdefault(f"{name}/{label}", Bounded((), _MAX_VALUES))
+            found.append(bounded(value))
+        return tuple(found)
 
     def know(self, routes: Iterable[str], services: Iterable[str] = ()) -> None:
         """Names of the configuration; only they become labels."""
@@ -221,10 +144,19 @@ class Metrics(Collector):
         total = 0
         for histogram, ns in zip(self._stages, trail.ns, strict=True):
             if ns > 0:  # `observe_ns`, written out: eight of them a Check
-                histogram.counts[bisect_left(_BUCKETS_NS, ns)] += 1
+                histogram.counts[bisect_left(BUCKETS_NS, ns)] += 1
                 histogram.total_ns += ns
                 total += ns
         self._check.observe_ns(total)
+        if trail.sampled:
+            self._exemplify(trail, total)
+
+    def _exemplify(self, trail: Trail, total: int) -> None:
+        """A Check whose trace is kept stands for its buckets."""
+        for histogram, ns in zip(self._stages, trail.ns, strict=True):
+            if ns > 0:
+                histogram.exemplify(ns, trail.trace_id, trail.started)
+        self._check.exemplify(total, trail.trace_id, trail.started)
 
     def _denied(self, route: str, service: str, decision: object) -> None:
         code, layer = "engine.internal", "engine"
@@ -239,23 +171,23 @@ class Metrics(Collector):
         """One call to another server: `jwks`, `attributes` or `opa`."""
         self._upstreams[upstream].observe_ns(int(seconds * 1e9))
         if not good:
-            self._add("extauthz_upstream_errors_total", upstream)
+            self.count("extauthz_upstream_errors_total", upstream)
 
     def jwks_fetch(self, issuer: str, outcome: Literal["ok", "error"]) -> None:
-        self._add("extauthz_jwks_fetches_total", self._issuer(issuer), outcome)
+        self.count("extauthz_jwks_fetches_total", issuer, outcome)
 
     def cache_entries(self, cache: Literal["token", "decision", "exchange"], size: Callable[[], int]) -> None:
         """Where to ask for a cache's size when scraped."""
         self._entries[cache] = size
 
     def records_written(self, count: int) -> None:
-        self._add("extauthz_records_total", count=count)
+        self.count("extauthz_records_total", count=count)
 
     def records_dropped(self, count: int, reason: Literal["buffer", "output", "record"]) -> None:
-        self._add("extauthz_records_dropped_total", reason, count=count)
+        self.count("extauthz_records_dropped_total", reason, count=count)
 
     def reload(self, outcome: Literal["ok", "refused"]) -> None:
-        self._add("extauthz_reloads_total", outcome)
+        self.count("extauthz_reloads_total", outcome)
 
     def policy(self, revision: str) -> None:
         """The active revision; empty: none."""
@@ -263,13 +195,13 @@ class Metrics(Collector):
 
     def compared(self, route: str, difference: str, code: str) -> None:
         """Both policies have answered one question; `difference` is one of our own words."""
-        self._add("extauthz_candidate_comparisons_total", self._route(route), difference, code and self._code(code))
+        self.count("extauthz_candidate_comparisons_total", route, difference, code)
 
     def candidate_answered(self, decision: Literal["allow", "deny", "fault"]) -> None:
-        self._add("extauthz_candidate_answers_total", decision)
+        self.count("extauthz_candidate_answers_total", decision)
 
     def candidate_rolled_back(self) -> None:
-        self._add("extauthz_candidate_rollbacks_total")
+        self.count("extauthz_candidate_rollbacks_total")
 
     def revocations(self, numbers: Callable[[], Mapping[str, Any]]) -> None:
         """Where to ask about revocations when scraped (`authn.revocation.Revocations.numbers`)."""
@@ -281,81 +213,78 @@ class Metrics(Collector):
 
     def api(self, endpoint: str, status: int) -> None:
         """`endpoint` is one of ours, never a caller's path."""
-        self._add("extauthz_api_requests_total", endpoint, str(status))
+        self.count("extauthz_api_requests_total", endpoint, str(status))
 
     def certificate(self, name: str, not_after: float) -> None:
         """`name` is one of ours (`listener`, `svid`), never a caller's. `not_after`: seconds since the epoch."""
         self._certificates[name,] = not_after
 
-    def render(self) -> bytes:
-        """Prometheus text format; its media type is `CONTENT_TYPE`."""
-        return generate_latest(self.registry)
+    def traces_sent(self, count: int) -> None:
+        self.count("extauthz_traces_total", count=count)
+
+    def traces_dropped(self, count: int, reason: Literal["buffer", "export"]) -> None:
+        if count:
+            self.count("extauthz_traces_dropped_total", reason, count=count)
+
+    def render(self, *, openmetrics: bool = False) -> bytes:
+        """Prometheus text format, its media type is `CONTENT_TYPE`; or OpenMetrics 1.0, which has the exemplars."""
+        page: bytes = (generate_openmetrics if openmetrics else generate_latest)(self.registry)
+        return page
 
     def describe(self) -> Iterable[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        yield _counted("extauthz_checks_total", self._checks)
-        yield _counted("extauthz_denials_total", self._denials)
-        yield _counted("extauthz_cache_requests_total", self._caches)
-        yield _counted("extauthz_engine_faults_total", self._faults)
-        yield _timed("extauthz_check_seconds", {(): self._check})
-        stages: Timings = {
+        yield counted("extauthz_checks_total", self._checks)
+        yield counted("extauthz_denials_total", self._denials)
+        yield counted("extauthz_cache_requests_total", self._caches)
+        yield counted("extauthz_engine_faults_total", self._faults)
+        yield timed("extauthz_check_seconds", {(): self._check})
+        stages: dict[Labels, Histogram] = {
             (stage.name.lower(),): histogram for stage, histogram in zip(Stage, self._stages, strict=True)
         }
-        yield _timed("extauthz_stage_seconds", stages)
-        upstreams: Timings = {(name,): series for name, series in self._upstreams.items()}
-        yield _timed("extauthz_upstream_seconds", upstreams)
+        yield timed("extauthz_stage_seconds", stages)
+        upstreams: dict[Labels, Histogram] = {(name,): series for name, series in self._upstreams.items()}
+        yield timed("extauthz_upstream_seconds", upstreams)
         sizes: Counts = {(cache,): size() for cache, size in self._entries.items()}
-        yield _gauged("extauthz_cache_entries", sizes)
-        yield _gauged("extauthz_checks_in_flight", {(): self.in_flight})
+        yield gauged("extauthz_cache_entries", sizes)
+        yield gauged("extauthz_checks_in_flight", {(): self.in_flight})
         with self._lock:
             rare = {name: series.copy() for name, series in self._rare.items()}
         for name, series in rare.items():
-            yield _counted(name, series)
-        yield _gauged("extauthz_policy_info", {(self._policy,): 1} if self._policy else {})
-        yield _gauged("extauthz_build_info", {(self._version,): 1})
-        yield _gauged("extauthz_certificate_not_after_seconds", self._certificates)
+            yield counted(name, series)
+        yield gauged("extauthz_policy_info", {(self._policy,): 1} if self._policy else {})
+        yield gauged("extauthz_build_info", {(self._version,): 1})
+        yield gauged("extauthz_certificate_not_after_seconds", self._certificates)
+        for name in self._gauges:
+            yield gauged(name, self._measured(name))
         yield from _candidate(self._candidate() if self._candidate else {})
         yield from _revocations(self._revocations() if self._revocations else {})
+
+    def _measured(self, name: str) -> dict[Labels, float]:
+        try:
+            found = self._gauges[name]()
+            return {self._labels(name, labels): value for labels, value in islice(found.items(), _MAX_SERIES)}
+        except Exception:
+            log.exception("%s cannot be measured", name)  # the other metrics must still be had
+            return {}
 
 
 def _revocations(numbers: Mapping[str, Any]) -> Iterator[Metric]:
     told = numbers.get("age") is not None
-    yield _gauged("extauthz_revocations_sequence", {(): numbers["sequence"]} if told else {})
-    yield _gauged("extauthz_revocations", {(kind,): n for kind, n in numbers["entries"].items()} if numbers else {})
-    yield _gauged("extauthz_revocations_age_seconds", {(): numbers["age"]} if told else {})
-    yield _gauged("extauthz_revocations_stale", {(): int(numbers["stale"])} if numbers else {})
+    yield gauged("extauthz_revocations_sequence", {(): numbers["sequence"]} if told else {})
+    yield gauged("extauthz_revocations", {(kind,): n for kind, n in numbers["entries"].items()} if numbers else {})
+    yield gauged("extauthz_revocations_age_seconds", {(): numbers["age"]} if told else {})
+    yield gauged("extauthz_revocations_stale", {(): int(numbers["stale"])} if numbers else {})
 
 
 def _candidate(numbers: Mapping[str, Any]) -> Iterator[Metric]:
     there = bool(numbers)
-    yield _gauged("extauthz_candidate_info", {(numbers["candidate"], numbers["phase"]): 1} if there else {})
-    yield _counted("extauthz_candidate_dropped_total", {(): numbers["dropped"]} if there else {})
-    yield _gauged("extauthz_candidate_waiting", {(): numbers["waiting"]} if there else {})
+    yield gauged("extauthz_candidate_info", {(numbers["candidate"], numbers["phase"]): 1} if there else {})
+    yield counted("extauthz_candidate_dropped_total", {(): numbers["dropped"]} if there else {})
+    yield gauged("extauthz_candidate_waiting", {(): numbers["waiting"]} if there else {})
     compared = numbers.get("compared", 0)
     ratios: dict[tuple[str, ...], float] = {}
     if compared:
         ratios = {(name,): numbers[f"{name}_denied"] / compared for name in ("live", "candidate")}
-    yield _gauged("extauthz_candidate_denial_ratio", ratios)
-
-
-def _counted(name: str, series: Counts) -> Metric:
-    family = CounterMetricFamily(name.removesuffix("_total"), FAMILIES[name].help, labels=FAMILIES[name].labels)
-    for labels, count in series.items():
-        family.add_metric(labels, count)
-    return family
-
-
-def _gauged(name: str, series: Mapping[tuple[str, ...], float]) -> Metric:
-    family = GaugeMetricFamily(name, FAMILIES[name].help, labels=FAMILIES[name].labels)
-    for labels, value in series.items():
-        family.add_metric(labels, value)
-    return family
-
-
-def _timed(name: str, series: Timings) -> Metric:
-    family = HistogramMetricFamily(name, FAMILIES[name].help, labels=FAMILIES[name].labels)
-    for labels, histogram in series.items():
-        histogram.add_to(family, labels)
-    return family
+    yield gauged("extauthz_candidate_denial_ratio", ratios)

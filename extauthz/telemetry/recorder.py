@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from extauthz.telemetry import record
 from extauthz.telemetry.output import Output
@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from extauthz.telemetry.metrics import Metrics
     from extauthz.telemetry.settings import RecordSettings
     from extauthz.telemetry.tickets import Tickets
+    from extauthz.telemetry.tracer import Tracer
     from extauthz.telemetry.trail import Trail
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 32
 """Records between two turns of the event loop: some 0.4 ms."""
+
+
+class Audit(Protocol):
+    """The audit trail (`audit.trail.AuditTrail`)."""
+
+    def add(self, trail: Trail) -> None:
+        """A finished Check; never waits and never raises."""
 
 
 class Recorder:
@@ -41,9 +49,14 @@ class Recorder:
         *,
         labels: Mapping[str, str] | None = None,
         tickets: Tickets | None = None,
+        audit: Audit | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
-        """`labels` (instance, version …) are added to the configured ones. `tickets` keeps denials in memory."""
+        """`labels` (instance, version …) are added to the configured ones. `tickets` keeps denials in memory; `tracer`
+        says which Checks are sampled."""
+        self._tracer = tracer
         self._tickets = tickets
+        self._audit = audit
         self._metrics = metrics
         self._labels = {**(labels or {}), **settings.labels}
         self._full_path = settings.path == "full"
@@ -70,6 +83,8 @@ class Recorder:
         if waiting >= self._room or self._closed:
             self._account(trail)
             self._metrics.records_dropped(1, "buffer")
+            if self._audit is not None:  # it has a bound of its own
+                self._audit.add(trail)
             return
         self._trails.append(trail)
         if not waiting:
@@ -125,7 +140,12 @@ class Recorder:
     def _take(self, most: int) -> None:
         for _ in range(min(most, len(self._trails))):
             trail = self._trails.popleft()
+            trail.trace()
+            if self._tracer is not None:
+                self._tracer.add(trail)
             self._account(trail)
+            if self._audit is not None:
+                self._audit.add(trail)
             if self._tickets is not None:
                 self._tickets.add(trail)
             if self._output is not None and (line := self._line(trail)):

@@ -37,12 +37,31 @@ class MetricSettings(Settings):
     """Codes of policies that get a label of their own; later ones are counted as `other`."""
 
 
+class TraceSettings(Settings):
+    """Spans of sampled Checks, for an OpenTelemetry collector (OTLP over HTTP, in JSON)."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=2048)]
+    """Where a collector takes spans: `http://127.0.0.1:4318/v1/traces`."""
+    ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the traces that are kept where the caller does not decide; the trace id does, on every server alike."""
+    parent: Literal["follow", "ratio"] = "follow"
+    """`follow`: a caller that names a trace decides whether it is kept. `ratio`: it does not; for strangers."""
+    interval: Duration = Field("1s", validate_default=True, ge=0.01, le=60)
+    """How long spans wait to be sent together."""
+    timeout: Duration = Field("2s", validate_default=True, ge=0.01, le=60)
+    """How long the collector may take; what it did not take by then is dropped and counted."""
+    buffer: Annotated[int, Field(ge=64, le=100_000)] = 2048
+    """Checks whose spans may wait; further ones are dropped and counted."""
+
+
 class TelemetrySettings(Settings):
-    """Decision records, metrics and the process log."""
+    """Decision records, metrics, spans and the process log."""
 
     records: RecordSettings = RecordSettings()
     """The decision records."""
     metrics: MetricSettings = MetricSettings()
     """The metrics."""
+    traces: TraceSettings | None = None
+    """Spans; none are made while this is absent."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The process log's level. The log goes to stderr as JSON lines."""

@@ -1,7 +1,7 @@
 """Metrics of several workers as one page: every sample gets a `worker` label, families are written once.
 
-Works on Prometheus text format 0.0.4 as our own workers write it.
-Source: prometheus.io/docs/instrumenting/exposition_formats.
+Works on Prometheus text format 0.0.4 and OpenMetrics 1.0 as our own workers write them; the `# EOF` of the latter is
+left to the caller. Sources: prometheus.io/docs/instrumenting/exposition_formats, prometheus.io/docs/specs/om.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ class Service(Protocol):
     async def status(self) -> dict[str, Any]:
         """`{"ready": bool, "draining": bool, ...}`, and whatever else an operator wants to see; JSON types only."""
 
-    def metrics(self) -> bytes:
-        """Prometheus text format 0.0.4."""
+    def metrics(self, *, openmetrics: bool = False) -> bytes:
+        """Prometheus text format 0.0.4, or OpenMetrics 1.0."""
 
     async def api(self, request: dict[str, Any]) -> dict[str, Any]:
         """An HTTP API request to its answer, both as `api.messages` writes them; raises only CancelledError."""

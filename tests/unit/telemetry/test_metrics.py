@@ -9,7 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from extauthz.model import Allow, Deny, Reason, deny
-from extauthz.telemetry.metrics import BUCKETS, FAMILIES, Bounded, Metrics
+from extauthz.telemetry.families import FAMILIES
+from extauthz.telemetry.metrics import Metrics
+from extauthz.telemetry.series import BUCKETS, Bounded
 from extauthz.telemetry.trail import RouteFacts, Stage, Trail
 
 DOCS = Path(__file__).parents[3] / "docs" / "telemetry.md"
@@ -22,6 +24,12 @@ CANDIDATE = {
     "live_denied": 2,
     "candidate_denied": 4,
 }
+OWN = {
+    *("extauthz_checks_total", "extauthz_denials_total", "extauthz_engine_faults_total"),
+    *("extauthz_cache_requests_total", "extauthz_cache_entries", "extauthz_checks_in_flight"),
+    *("extauthz_policy_info", "extauthz_build_info", "extauthz_certificate_not_after_seconds"),
+}
+"""Families with methods of their own; so have `candidate` and `revocations`."""
 ROUTE = RouteFacts("create-transfer", service="transfers")
 
 
@@ -63,6 +71,15 @@ def every_metric() -> Metrics:
     metrics.candidate_rolled_back()
     metrics.candidate(lambda: CANDIDATE)
     metrics.api("evaluation", 200)
+    metrics.traces_sent(1)
+    metrics.traces_dropped(1, "buffer")
+    for family in FAMILIES.values():
+        if family.name in OWN or re.search("_(candidate|revocations)", family.name):
+            continue
+        if family.kind == "counter":
+            metrics.count(family.name, *family.labels)
+        elif family.kind == "gauge":
+            metrics.measure(family.name, lambda family=family: {family.labels: 2.0})
     return metrics
 
 
