@@ -14,11 +14,11 @@ from extauthz.audit.fault import AuditError
 from extauthz.audit.mask import Masking
 from extauthz.audit.queue import Entry
 from extauthz.audit.sinks import Sinks
-from extauthz.audit.writer import WriterThread
+from extauthz.audit.writer import Counts, WriterThread
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from extauthz.audit.settings import AuditSettings
     from extauthz.clock import Clock
@@ -38,15 +38,22 @@ class AuditTrail:
         self._clock = clock
         self._recorded: set[str] = set()
         """Decisions that are written before their Check is over, so that they are not recorded again."""
-        self._broken = 0
 
     @classmethod
     async def open(
-        cls, settings: AuditSettings, role: str, clock: Clock, *, verify: ssl.SSLContext | bool = True
+        cls,
+        settings: AuditSettings,
+        role: str,
+        clock: Clock,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        written: Callable[[int], None] = lambda _: None,
+        dropped: Callable[[int], None] = lambda _: None,
     ) -> Self:
         """`role`: what the process is (serve, authority, supervisor). `verify`: as `outbound.Outbound`.
 
-        Raises AuditError when records cannot be kept.
+        `written` and `dropped` are told numbers of records, from any thread. Raises AuditError when records cannot be
+        kept.
         """
         if settings.directory is None or settings.key_file is None:
             raise AuditError("there is no audit directory")
@@ -58,9 +65,10 @@ class AuditTrail:
             except OSError as error:
                 raise AuditError(f"the audit directory {directory} cannot be used: {error.strerror}") from None
             opened = key.opened(key_file)
-            return WriterThread(directory, role, opened, settings, clock, sinks.offer), opened
+            return WriterThread(directory, role, opened, settings, clock, follow=sinks.offer, counts=counts), opened
 
         sinks = Sinks(settings, verify=verify)
+        counts = Counts(written, dropped)
         try:
             thread, opened = await asyncio.to_thread(begun)
         except BaseException:
@@ -87,8 +95,7 @@ class AuditTrail:
         try:
             body = records.decision(trail, self._masking)
         except Exception:  # noqa: BLE001 - a defect here must not reach the Check; the count is recorded and watched
-            self._broken += 1
-            self._thread.dropped += 1
+            self._thread.counts.lose(1)
             return
         self._buffer(body)
 
@@ -115,8 +122,8 @@ class AuditTrail:
         """For metrics: records written, dropped and waiting, and by sink those sent and dropped."""
         thread = self._thread
         return {
-            "written": thread.written,
-            "dropped": thread.dropped,
+            "written": thread.counts.written,
+            "dropped": thread.counts.dropped,
             "waiting": len(thread.waiting),
             "healthy": self.healthy,
             "sinks": self._sinks.numbers(),
@@ -131,7 +138,7 @@ class AuditTrail:
         thread = self._thread
         first = not len(thread.waiting)
         if not thread.alive or not thread.waiting.add(Entry(body)):
-            thread.dropped += 1
+            thread.counts.lose(1)
         elif first:
             thread.wake()
 

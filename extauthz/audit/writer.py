@@ -42,6 +42,26 @@ _LAST_TRIES: Final = 3
 """How often a failing trail is tried when it is closed."""
 
 
+class Counts:
+    """Records written, and lost; whoever counts them elsewhere is told, from any thread."""
+
+    def __init__(self, written: Callable[[int], None], dropped: Callable[[int], None]) -> None:
+        self.written = 0
+        self.dropped = 0
+        self._written = written
+        self._dropped = dropped
+        self._lock = threading.Lock()
+
+    def write(self, count: int) -> None:
+        self.written += count
+        self._written(count)
+
+    def lose(self, count: int) -> None:
+        with self._lock:
+            self.dropped += count
+        self._dropped(count)
+
+
 class WriterThread:
     """`follow` gets the lines of every batch, in the thread; it must not block."""
 
@@ -52,12 +72,13 @@ class WriterThread:
         key: AuditKey,
         settings: AuditSettings,
         clock: Clock,
+        *,
         follow: Callable[[Sequence[bytes]], None],
+        counts: Counts,
     ) -> None:
         """Claims a writer. Blocks. Raises AuditError."""
         self.waiting = Waiting(settings.buffer)
-        self.written = 0
-        self.dropped = 0
+        self.counts = counts
         self.failing = False
         self._directory, self._role, self._key, self._settings, self._clock = directory, role, key, settings, clock
         self._follow = follow
@@ -112,7 +133,7 @@ class WriterThread:
             self.failing = True
         finally:
             self._closing = True
-            self.dropped += self.waiting.refuse_all()
+            self.counts.lose(self.waiting.refuse_all())
             self._files.close()
             self._packer.close()
         self._packer.wait()
@@ -134,7 +155,7 @@ class WriterThread:
 
     def _write(self, entries: list[Entry], last: Sequence[bytes] = ()) -> bool:
         """One batch, with what the trail has to say itself. False: nothing was written."""
-        dropped, now = self.dropped, self._clock.monotonic()
+        dropped, now = self.counts.dropped, self._clock.monotonic()
         try:
             if self._files.lost:
                 self._files.close()
@@ -161,7 +182,7 @@ class WriterThread:
         if signs:
             self._files.since_checkpoint, self._last_checkpoint = len(lines) - 1, now
         self._told_dropped = dropped
-        self.written += len(entries)
+        self.counts.write(len(entries))
         if self._failures:
             log.warning("audit records are written again")
         self._failures, self.failing = 0, False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from extauthz.attributes.settings import HttpSource
+from extauthz.audit.settings import AuditSettings
 from extauthz.authn.settings import RevocationSettings
 from extauthz.authority.settings import AuthoritySettings
 from extauthz.policy.bundle_settings import BundleSettings
@@ -27,6 +28,7 @@ _TEXT_PATHS: Final[dict[type[BaseModel], str]] = {
 """Settings that hold a path as text: they may hold a word or nothing instead, or are written and never read first."""
 
 _MADE_BY_US: Final[dict[type[BaseModel], frozenset[str]]] = {
+    AuditSettings: frozenset({"directory", "key"}),
     AuthoritySettings: frozenset({"audit", "publish"}),
     RevocationSettings: frozenset({"snapshot"}),
     SqliteStoreSettings: frozenset({"path"}),

@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr
 from extauthz.agent.settings import AgentSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.api.settings import ApiSettings
 from extauthz.attributes.settings import AttributesSettings
+from extauthz.audit.settings import AuditSettings
 from extauthz.authn.api_key_settings import ApiKeySettings
 from extauthz.authn.settings import (
     IdentitySettings,
@@ -68,6 +69,8 @@ class Config(Settings):
     """The policy, and the engine that evaluates it."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """Decision records, metrics and the process log."""
+    audit: AuditSettings = AuditSettings()
+    """The audit trail: every decision, issuance and change, in files that show when somebody touched them."""
     routes: tuple[RouteSettings, ...] = ()
     """Route policies. A request that no route covers is refused."""
     api: ApiSettings = ApiSettings()
