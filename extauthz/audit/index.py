@@ -47,6 +47,8 @@ class Hit:
     checksum: int
     time: int
     """Milliseconds since the epoch."""
+    writer: str
+    """Whose file it is in."""
     seq: int | None
     decision_id: str
     trace_id: str
@@ -101,11 +103,13 @@ class AuditIndex:
         return self._reader.holds(row[0] >> OFFSET_BITS, row[0] & _OFFSETS, row[1], needle)
 
     def _hits(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Hit]:
+        writers = dict(self._connection.execute("SELECT id, writer FROM file"))
         texts = self._words.texts(number for row in rows for number in row[_FIRST_WORD:])
         for row in rows:
             at, length, checksum, time, seq, decision, trace = row[:7]
             words = (texts[number] for number in row[_FIRST_WORD:])
-            yield Hit(at, length, checksum, time, seq, uuid(decision), hexadecimal(trace), *words)
+            writer = writers.get(at >> OFFSET_BITS, "")
+            yield Hit(at, length, checksum, time, writer, seq, uuid(decision), hexadecimal(trace), *words)
 
     def read(self, hit: Hit) -> Found:
         """The record from its file. Raises AuditError."""

@@ -25,8 +25,22 @@ def subject(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def workload(record: Mapping[str, Any]) -> Any:
-    """SPIFFE ID of the workload that asked."""
-    return record.get("workload") or record.get("client") or record.get("spiffe_id")
+    """SPIFFE ID of the workload that asked, or that it is about."""
+    return record.get("workload") or record.get("client") or record.get("spiffe_id") or _of_kind(record, "workload")
+
+
+def tenant(record: Mapping[str, Any]) -> Any:
+    return record.get("tenant") or subject(record).get("tenant") or _of_kind(record, "tenant")
+
+
+def route(record: Mapping[str, Any]) -> Any:
+    """Its name."""
+    return part(record, "request").get("route") or record.get("route")
+
+
+def _of_kind(record: Mapping[str, Any], kind: str) -> Any:
+    """Whom a quarantine is for."""
+    return record.get("value") if record.get("kind") == kind else None
 
 
 def part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:

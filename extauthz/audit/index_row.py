@@ -77,8 +77,8 @@ def row(line: bytes | None, before: int) -> Row:
         bounded(record["event"]) or MALFORMED,
         bounded(who.get("id")),
         bounded(facts.workload(record)),
-        bounded(record.get("tenant")) or bounded(who.get("tenant")),
-        bounded(facts.part(record, "request").get("route")),
+        bounded(facts.tenant(record)),
+        bounded(facts.route(record)),
         bounded(record.get("layer")),
         bounded(record.get("code")),
     )

@@ -14,7 +14,7 @@ from extauthz.audit.index_files import audit_files
 from extauthz.audit.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -73,12 +73,14 @@ class Archive:
         """In the query's order over all directories, `limit` at most. Raises AuditError."""
         return islice(self._merged([(index, query) for index in self.indexes]), query.limit)
 
-    def new(self, query: Query) -> Iterator[Match]:
-        """Refreshes; what that has brought, the oldest first. Raises AuditError."""
+    def new(self, query: Query, told: Callable[[Sequence[Refreshed]], None] = lambda _: None) -> Iterator[Match]:
+        """Refreshes, and tells of it; what that has brought, the oldest first. Raises AuditError."""
+        done = self.refresh()
+        told(done)
         asked = [
-            (index, replace(query, within=tuple(done.added), order="oldest"))
-            for index, done in zip(self.indexes, self.refresh(), strict=True)
-            if done.added
+            (index, replace(query, within=tuple(one.added), order="oldest"))
+            for index, one in zip(self.indexes, done, strict=True)
+            if one.added
         ]
         return self._merged(asked)
 

@@ -9,6 +9,10 @@ import typer
 
 VERBS: Final[tuple[str, ...]] = (
     "verify",
+    "search",
+    "tail",
+    "show",
+    "export",
     "key",
 )
 """Verb → `extauthz.cli.audit.<verb>.run`; listed in the order of the help."""
