@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from extauthz.policy.bundle import PolicyBundle
     from extauthz.policy.bundle_keeper import BundleKeeper
     from extauthz.policy.bundle_settings import BundleSettings
+    from extauthz.policy.loader import PolicyFiles
     from extauthz.policy.opa_process import OpaProcess
 
 log = logging.getLogger(__name__)
@@ -165,12 +166,13 @@ class SharedParts:
         made = _Shared(config, _NOTHING, None, None, keeper, None)
         try:
             if keeper is not None or (settings.path is not None and supervised):
-                made = await self._live(made, supervised=supervised)
+                made = await self._live(made, text, supervised=supervised)
             if made.live is not None and supervised and settings.candidate is not None:
                 running = active.candidate if active else None
                 policy = await asyncio.to_thread(read_files, settings.candidate.path, settings)
                 made = replace(made, candidate=await self._preparation(config).ready(policy, running=running))
-                _require_defined(made.candidate, config, str(settings.candidate.path))
+                _require_defined(made.candidate, config, str(settings.candidate.path), "")
+            fallback = await self._fallback(made, text)
         except BaseException:
             with suppress(ExtauthzError):
                 await self._retire(made)
@@ -185,19 +187,33 @@ class SharedParts:
             live.report if live and supervised else None,
             live.address if live else "",
             Candidate(candidate.policy, candidate.report, candidate.address) if candidate else None,
+            fallback,
         )
         return replace(made, generation=generation)
 
-    async def _live(self, made: _Shared, *, supervised: bool) -> _Shared:
-        """`made` with the first policy that can be made ready. With an OPA of the operator's own (not `supervised`)
-        the bundle only tells the revision that OPA must have."""
+    async def _fallback(self, made: _Shared, text: str) -> PolicyFiles | None:
+        """The policy that decides while the engine is away, where a route degrades: the one in force; for an OPA of
+        the operator's own that has no policy bundle of ours, the directory's."""
+        config, settings = made.config, made.config.policy
+        if not any(route.failure_plan.engine == "degrade" for route in config.routes):
+            return None
+        if made.live is not None:
+            return made.live.policy
+        policy = await asyncio.to_thread(read_files, settings.path, settings)
+        ready = await self._preparation(config, sidecar=False).ready(policy)
+        _require_defined(ready, config, str(self._config_file), text)
+        return ready.policy
+
+    async def _live(self, made: _Shared, text: str, *, supervised: bool) -> _Shared:
+        """`made`, of the configuration `text`, with the first policy that can be made ready. With an OPA of the
+        operator's own (not `supervised`) the bundle only tells the revision that OPA must have."""
         config, keeper = made.config, made.keeper
         settings, running = config.policy, self._active.live if self._active else None
         preparation = self._preparation(config, sidecar=settings.engine == "sidecar" and supervised)
         if keeper is None or settings.bundle is None:
             policy = await asyncio.to_thread(read_files, settings.path, settings)
             made = replace(made, live=await preparation.ready(policy, running=running))
-            _require_defined(made.live, config, str(self._config_file))
+            _require_defined(made.live, config, str(self._config_file), text)
             return made
         choices = await keeper.choices()
         for last, choice in ((choice is choices[-1], choice) for choice in choices):
@@ -206,7 +222,7 @@ class SharedParts:
                 proof = Proof(choice.cases, settings.bundle.canary_timeout, read)
                 ready = await preparation.ready(choice.policy, running=running, proof=proof)
                 made = replace(made, live=ready, bundle=choice)
-                _require_defined(ready, config, str(self._config_file))
+                _require_defined(ready, config, str(self._config_file), text)
             except ExtauthzError as error:
                 keeper.failed(choice, error)
                 await _close(replace(made, keeper=None), self._active)
@@ -270,15 +286,18 @@ def _read(file: Path) -> str:
         raise ConfigError((ConfigProblem(str(file), 0, "", "is not UTF-8", "save it as UTF-8"),)) from None
 
 
-def _require_defined(ready: ReadyPolicy | None, config: Config, file: str) -> None:
-    """An entrypoint that the policy does not have would deny every request of its route: said at start, not then."""
+def _require_defined(ready: ReadyPolicy | None, config: Config, file: str, text: str) -> None:
+    """An entrypoint that the policy does not have would deny every request of its route: said at start, not then.
+
+    `text`: the configuration, when `file` is its file.
+    """
     if ready is None:
         return
     report = ready.report
     problems = tuple(
         ConfigProblem(
             file,
-            0,
+            _line(text, config, place),
             ".".join(place),
             f"the policy has no rule at {entrypoint}",
             f"use one of: {', '.join(report.declared) or 'none is declared as an entrypoint'}",
@@ -288,3 +307,12 @@ def _require_defined(ready: ReadyPolicy | None, config: Config, file: str) -> No
     )
     if problems:
         raise ConfigError(problems)
+
+
+def _line(text: str, config: Config, place: tuple[str, ...]) -> int:
+    """The line of a `Config.entrypoints` place; routes stand in the file by number. 0 without a text."""
+    if not text:
+        return 0
+    numbers = {route.name: number for number, route in enumerate(config.routes)}
+    located = tuple(numbers.get(part, part) if place[0] == "routes" else part for part in place)
+    return strict_yaml.parse(text.encode(), "").line(located)

@@ -168,9 +168,11 @@ class Supervisor:
         try:
             fresh = await self._shared.prepare()
         except ExtauthzError as error:
+            self._overview.refused_reloads += 1
             return str(error).splitlines()
         changed = needs_restart(running, fresh)
         if changed:
+            self._overview.refused_reloads += 1
             await self._shared.abandon()
             return [f"{self._config}: {key}: this takes a restart (fix: restart, or undo it)" for key in changed]
         problems = await self._reload_workers()

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.faults import engine
+from tests.faults import bundles, clocks, engine, issuers, reloads, revocations, stops
 
 if TYPE_CHECKING:
     from tests.faults.rows import Family
 
-FAMILIES: Final[tuple[Family, ...]] = (*engine.FAMILIES,)
+FAMILIES: Final[tuple[Family, ...]] = (
+    *engine.FAMILIES,
+    *issuers.FAMILIES,
+    *clocks.FAMILIES,
+    *revocations.FAMILIES,
+    *bundles.FAMILIES,
+    *stops.FAMILIES,
+    *reloads.FAMILIES,
+)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 Tree = dict[str, Any]
 _TYPE: Final = "type.googleapis.com/envoy.extensions."
 RETRY: Final[Tree] = {
-    "retry_on": "unavailable,connect-failure,refused-stream,reset-before-request",
+    "retry_on": "unavailable,connect-failure,refused-stream,reset",
     "num_retries": 2,
+    "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
+    "host_selection_retry_max_attempts": 5,
     "retry_host_predicate": [
         {
             "name": "envoy.retry_host_predicates.previous_hosts",
@@ -100,6 +102,8 @@ def _checks(sockets: Sequence[Path]) -> Tree:
     if len(sockets) > 1:
         cluster["health_checks"] = [HEALTH]
         cluster["common_lb_config"] = {"healthy_panic_threshold": {"value": 0}}
+        # Envoy retries three requests at a time unless it is told otherwise: too few for one that is gone.
+        cluster["circuit_breakers"] = {"thresholds": [{"max_retries": 1024}]}
     return cluster
 
 

@@ -51,8 +51,8 @@ class Plan:
     opa: str = "supervised"
     redis: bool = False
     adjust: Callable[[Lab, Tree], None] = lambda _lab, _tree: None
-    prepare: Callable[[Lab], None] = lambda _lab: None
-    """Writes further files before anything starts."""
+    services: tuple[Service, ...] = ()
+    """Further services of the row's own; up before the servers start."""
     rate: float = RATE
     wrap: tuple[str, ...] = ()
     """What stands before the server's command line."""
@@ -119,6 +119,7 @@ class Lab:
         self.issuer = Service(self.people.issuer)
         self.accounts = Service(people.accounts)
         self.upstream = Service(people.upstream)
+        self._services = (self.issuer, self.accounts, self.upstream, *plan.services)
         self.servers: list[Server] = []
         self.redis: RedisServer | None = None
         self.proxies: dict[str, Proxy] = {}
@@ -148,7 +149,7 @@ class Lab:
         await asyncio.to_thread(processes.stop, self._parts)
         for proxy in self.proxies.values():
             await proxy.close()
-        for service in (self.issuer, self.accounts, self.upstream):
+        for service in self._services:
             service.down()
         if self.redis is not None:
             self.redis.resume()
@@ -156,7 +157,7 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _start(self) -> None:
-        for service in (self.issuer, self.accounts, self.upstream):
+        for service in self._services:
             await service.up()
         (self.folder / "client-secret").write_text(secrets.token_hex(16))
         setup.write_policy(self.folder)
@@ -166,7 +167,6 @@ class Lab:
             self.redis = RedisServer()
             await self.redis.start()
             await self.proxy("redis", self.redis.socket)
-        self.plan.prepare(self)
         for number in range(self.plan.replicas):
             self.servers.append(self._server(number))
         self._envoy = self._front()

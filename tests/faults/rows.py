@@ -50,15 +50,17 @@ class Row:
     def take(self, answers: Iterable[Answer], tolerated: frozenset[str] = frozenset()) -> None:
         """Counts every answer. `tolerated`: refusals of honest requests that this fault may cause."""
         lost: Counter[str] = Counter()
+        wrong: Counter[str] = Counter()
         for one in answers:
             self.requests += 1
             self.longest = max(self.longest, one.took)
             if one.of == "wrong":
                 self.wrong += 1
-                self.hold(False, f"wrongly allowed: {one.kind.name}: {one.label}")
+                wrong[f"{one.kind.name}: {one.label}"] += 1
             elif one.of == "lost" and one.code not in tolerated:
                 self.lost += 1
                 lost[f"{one.kind.name}: {one.label}{' late' if one.late else ''}"] += 1
+        self.broken += [f"wrongly allowed: {what} ({count})" for what, count in wrong.most_common(5)]
         self.broken += [f"lost: {what} ({count})" for what, count in lost.most_common(5)]
         self.hold(self.requests, "no request was made")
 

@@ -36,7 +36,6 @@ async def run(only: Collection[str], *, core: bool, say: Callable[[str], None]) 
 
 
 async def _family(family: Family, say: Callable[[str], None]) -> list[Row]:
-    rows: list[Row] = []
     async with contextlib.AsyncExitStack() as stack:
         lab = Lab(family.plan or Plan())
         try:
@@ -48,9 +47,7 @@ async def _family(family: Family, say: Callable[[str], None]) -> list[Row]:
                 raise
             broken = [f"the platform did not start: {error}"]
             return [Row(one.name, one.fault, one.promise, broken=broken) for one in family.scenarios]
-        for scenario in family.scenarios:
-            rows.append(await _row(lab, scenario, say))
-    return rows
+        return [await _row(lab, scenario, say) for scenario in family.scenarios]
 
 
 async def _row(lab: Lab, scenario: Scenario, say: Callable[[str], None]) -> Row:
