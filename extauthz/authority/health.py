@@ -11,6 +11,8 @@ from extauthz.errors import ExtauthzError
 from extauthz.store.revocations import LOG
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from extauthz.authority.core import Core
     from extauthz.authority.metrics import Gauges
     from extauthz.authority.polls import Polls
@@ -50,7 +52,8 @@ class Health:
         return True
 
 
-def gauges(core: Core, polls: Polls) -> Gauges:
+def gauges(core: Core, polls: Polls, rotate_after: Mapping[str, float]) -> Gauges:
+    """`rotate_after`: key set → the age (seconds) at which its active key is to have a successor."""
     found: Gauges = {
         "extauthz_authority_polls": {(): len(polls)},
         "extauthz_authority_not_after_seconds": {("listener",): core.certificate.expires_at},
@@ -63,9 +66,11 @@ def gauges(core: Core, polls: Polls) -> Gauges:
     counted = Counter((name, slot.phase.value) for name in SETS for slot in state.slots(name))
     found["extauthz_authority_keys"] = {labels: float(count) for labels, count in counted.items()}
     since = found["extauthz_authority_active_since_seconds"] = {}
+    due = found["extauthz_authority_rotation_due_seconds"] = {}
     for name in SETS:
         if (active := phases.active(state.slots(name))) is not None:
             since[name,] = active.activated_at
+            due[name,] = active.activated_at + rotate_after[name]
             if active.expires_at:
                 found["extauthz_authority_not_after_seconds"]["ca",] = active.expires_at
     return found

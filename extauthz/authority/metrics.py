@@ -31,6 +31,7 @@ FAMILIES: Final = {
     "extauthz_authority_keys": ("Keys of a set in a phase of the rotation.", ("set", "phase")),
     "extauthz_authority_not_after_seconds": ("End of a certificate, seconds since the epoch.", ("certificate",)),
     "extauthz_authority_active_since_seconds": ("When a set's active key was activated.", ("set",)),
+    "extauthz_authority_rotation_due_seconds": ("When a set's active key is to have a successor (epoch).", ("set",)),
 }
 """Name → help, labels."""
 
