@@ -93,6 +93,8 @@ class Application:
             },
             "candidate": None if active.rollout is None else active.rollout.numbers(),
             "identity": None if identity is None else identity.status(),
+            "audit": None if active.audit is None else active.audit.numbers(),
+            "breakers": active.endpoints.open(),
             "issuers": active.keys.status(),
             "api_keys": active.api_keys.status(),
             "routes": len(active.config.routes),
@@ -135,6 +137,12 @@ class Application:
             self._metrics.cache_entries("exchange", lambda: exchanger.entries)
         admission = fresh.pipeline.admission
         self._metrics.measure("extauthz_shed_level", lambda: {} if admission is None else {(): admission.level})
+        self._metrics.measure(
+            "extauthz_breaker_state",
+            lambda: {(name,): state for name, state in fresh.endpoints.states().items()},
+        )
+        audit = fresh.audit
+        self._metrics.measure("extauthz_audit_healthy", lambda: {} if audit is None else {(): int(audit.healthy)})
         engine = fresh.engine
         if isinstance(engine, CachedEngine):
             self._metrics.cache_entries("decision", lambda: engine.stats.entries)

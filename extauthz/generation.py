@@ -48,6 +48,7 @@ class Generation:
     report: Report | None
     opa: str = ""
     candidate: Candidate | None = None
+    fallback: PolicyFiles | None = None
 
     def config(self) -> Config:
         """Raises ConfigError; the parent has checked it before."""
@@ -67,6 +68,7 @@ class Generation:
             "policy": None if self.policy is None else _written(self.policy, run_dir),
             "report": None if self.report is None else _plain(self.report),
             "opa": self.opa,
+            "fallback": None if self.fallback is None else _written(self.fallback, run_dir),
             "candidate": None
             if candidate is None
             else {
@@ -88,7 +90,12 @@ class Generation:
         candidate = None
         if (tried := document["candidate"]) is not None:
             candidate = Candidate(_read(tried["policy"]), _report(tried["report"]), tried["opa"])
-        return cls(document["number"], document["file"], document["text"], policy, report, document["opa"], candidate)
+        fallback = None if document["fallback"] is None else _read(document["fallback"])
+        return cls(
+            *(document["number"], document["file"], document["text"], policy, report, document["opa"]),
+            candidate=candidate,
+            fallback=fallback,
+        )
 
 
 def _written(policy: PolicyFiles, run_dir: Path) -> dict[str, object]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Allow",
+    "Away",
     "Decision",
     "Deny",
     "Exchange",
@@ -25,6 +26,7 @@ __all__ = [
     "Request",
     "Subject",
     "Workload",
+    "away",
     "deny",
 ]
 
@@ -181,7 +183,21 @@ class Deny:
         return known.message if known else "The policy denies this request."
 
 
+@dataclass(frozen=True, slots=True)
+class Away(Deny):
+    """A part that had to be asked did not answer: the one denial that a route's failure plan may turn around.
+
+    An answer that cannot be used is none of these: the caller may have had a hand in it.
+    """
+
+
 Decision = Allow | Deny
+
+
+def away(code: str, detail: str = "") -> Away:
+    """As `deny`, because a part is away or too slow."""
+    CODES[code]
+    return Away((Reason(code, detail=detail),))
 
 
 def deny(code: str, detail: str = "") -> Deny:

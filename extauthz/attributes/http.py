@@ -8,6 +8,7 @@
 5. An answer is bounded, strict JSON, and only the configured fields of it are kept.
 6. A failure serves the last good answer while it is younger than `ttl + stale_if_error`, and leaves the service alone
    for a moment; otherwise → `engine.attributes_unavailable` (`engine.deadline` when the Check's own time ran out).
+7. Where there was no answer (no connection, no time, HTTP 5xx), the denial is `Away`: a failure plan may turn it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from extauthz.attributes.template import Call, Template
 from extauthz.attributes.values import Unfit, from_json
 from extauthz.errors import OutboundError, SourceFault
 from extauthz.lru import SegmentedLru
-from extauthz.model import Deny, deny
+from extauthz.model import Deny, away, deny
 from extauthz.strict_json import MISSING, NotStrict, Pointer
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _PAUSE: Final = 1.0
 """Seconds between two tries for a key whose last good answer still serves."""
 _DEPTH: Final = 32
 _OK: Final = 200
+_SERVER_ERROR: Final = 500
 _NOT_FOUND: Final = 404
 
 
@@ -53,6 +55,10 @@ class Answer:
     fresh_until: float = 0.0
     stale_until: float = 0.0
     paused_until: float = 0.0
+
+
+class _NoAnswer(SourceFault):
+    """The service is away, too slow, or in trouble of its own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -100,24 +106,25 @@ class HttpService:
         name = self.settings.name
         left = deadline - self.clock.monotonic()
         if left <= 0:
-            return deny("engine.deadline", f"source {name} was not asked")
+            return away("engine.deadline", f"source {name} was not asked")
         flight = self._flights.get(call)
         if flight is None:
             if len(self._flights) >= self.settings.max_concurrent:
-                return self._stale(call) or deny("engine.attributes_unavailable", f"source {name} is busy")
+                return self._stale(call) or away("engine.attributes_unavailable", f"source {name} is busy")
             flight = self._flights[call] = self.tasks.start(self._call(call), f"attribute source {name}")
             flight.add_done_callback(lambda _: self._flights.pop(call, None))
         wait = min(left, self.settings.timeout)
         done, _ = await asyncio.wait({flight}, timeout=None if math.isinf(wait) else wait)
         if not done:
             code = "engine.deadline" if left < self.settings.timeout else "engine.attributes_unavailable"
-            return self._stale(call) or deny(code, f"source {name} did not answer in time")
+            return self._stale(call) or away(code, f"source {name} did not answer in time")
         if flight.cancelled():
-            return deny("engine.attributes_unavailable", f"source {name} is closed")
+            return away("engine.attributes_unavailable", f"source {name} is closed")
         result = flight.result() if flight.exception() is None else SourceFault(name, "failed, see the log")
         if isinstance(result, Answer):
             return result
-        return self._stale(call) or deny("engine.attributes_unavailable", str(result))
+        refuse = away if isinstance(result, _NoAnswer) else deny
+        return self._stale(call) or refuse("engine.attributes_unavailable", str(result))
 
     def _stale(self, call: Call) -> Answer | None:
         known = self._cache.get(call)
@@ -144,7 +151,7 @@ class HttpService:
             answer = self._read(response)
             good = True
         except OutboundError as error:
-            return SourceFault(settings.name, str(error))
+            return _NoAnswer(settings.name, str(error))
         except SourceFault as error:
             return error
         finally:
@@ -160,6 +167,8 @@ class HttpService:
         settings = self.settings
         if response.status == _NOT_FOUND and settings.missing == "omit":
             return Answer({}, {})
+        if response.status >= _SERVER_ERROR:
+            raise _NoAnswer(settings.name, f"answered {response.status}")
         if response.status != _OK:
             raise SourceFault(settings.name, f"answered {response.status}")
         if "json" not in response.headers.get("content-type", "").partition(";")[0].lower():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from extauthz.attributes.registry import problem
 from extauthz.attributes.static import StaticValues
 from extauthz.errors import ConfigError, ConfigProblem, SourceFault
-from extauthz.model import Deny, deny
+from extauthz.model import Away, Deny, deny
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -72,9 +72,12 @@ class AttributePlan:
                 _write(collected, writes, values)
         return None if waiting else collected
 
-    async def collect(self, question: AttributeQuestion) -> Collected | Deny:
+    async def collect(self, question: AttributeQuestion, spared: list[Away] | None = None) -> Collected | Deny:
         """The properties, or a denial. Sources that are not ready are asked in parallel, by the question's deadline;
-        of several denials the first in the configuration's order is given."""
+        of several denials the first in the configuration's order is given.
+
+        With `spared` a source that is away refuses nothing: its values are left out, and its denial is put there.
+        """
         collected = self._fresh()
         pending: list[Step] = []
         for step in self._steps:
@@ -92,9 +95,12 @@ class AttributePlan:
                 tasks = [group.create_task(_fetch(source, question)) for source, _ in pending]
             results = [task.result() for task in tasks]
         for (_, writes), values in zip(pending, results, strict=True):
-            if isinstance(values, Deny):
+            if isinstance(values, Away) and spared is not None:
+                spared.append(values)
+            elif isinstance(values, Deny):
                 return values
-            _write(collected, writes, values)
+            else:
+                _write(collected, writes, values)
         return collected
 
 

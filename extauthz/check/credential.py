@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from extauthz.authn.extract import carried
 from extauthz.authn.workload import subject_of
+from extauthz.check.budget import until
 from extauthz.model import Deny, deny
 
 if TYPE_CHECKING:
@@ -39,15 +40,22 @@ class CredentialStage:
         self._metrics = metrics
 
     async def verify(
-        self, request: Request, route: RouteSettings, workload: Workload | None, deadline: float, trail: Trail
+        self,
+        request: Request,
+        route: RouteSettings,
+        workload: Workload | None,
+        deadline: float,
+        trail: Trail,
+        part: float = 1.0,
     ) -> Subject | Deny | None:
         """Who asks, why they are refused, or None where the route asks for no credential.
 
-        `deadline`: monotonic seconds. Raises TimeoutError when it passes while an issuer's keys are fetched.
+        `deadline`: monotonic seconds; `part`: how much of the time until then the credential may wait (`budget`).
+        Raises TimeoutError when it passes while an issuer's keys are fetched.
         """
         rule = route.token
         if rule is not None:
-            return await self._token(request, rule, workload, deadline, trail)
+            return await self._token(request, rule, workload, deadline, trail, part)
         if route.credential == "api_key":
             return self._api_keys.verify(request, route.name)
         if route.credential == "workload":
@@ -55,7 +63,13 @@ class CredentialStage:
         return None
 
     async def _token(
-        self, request: Request, rule: TokenRule, workload: Workload | None, deadline: float, trail: Trail
+        self,
+        request: Request,
+        rule: TokenRule,
+        workload: Workload | None,
+        deadline: float,
+        trail: Trail,
+        part: float,
     ) -> Subject | Deny:
         token = carried(request, rule)
         if token is None:
@@ -64,7 +78,9 @@ class CredentialStage:
             return token
         verified = self._tokens.cached(token, rule, workload)
         if verified is None:
-            async with asyncio.timeout(deadline - self._clock.monotonic()):
+            now = self._clock.monotonic()
+            deadline = until(now, deadline, part)
+            async with asyncio.timeout(deadline - now):
                 verified = await self._tokens.verify(token, rule, workload, deadline)
         if isinstance(verified, Deny):
             return verified

@@ -1,16 +1,26 @@
-"""A route's failure plan, applied: a refusal because a part failed may become what the route says instead."""
+"""A route's failure plan, applied: what follows when a part that a decision needs is away.
+
+1. Only a part that did not answer has failed. Whatever it answered stands, also an answer that cannot be used: whoever
+   can provoke one must not be able to open a route with it.
+2. `open` lets the request through without judging it further; `degrade` has it judged with what is left.
+3. Either is said: to the upstream (`x-extauthz-mode`), in the record (`failure`, `mode`, `degraded`), in a metric.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from extauthz.model import Allow
+from extauthz.model import Allow, Away
 from extauthz.telemetry.trail import FailureFacts
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from extauthz.check.failure_settings import FailurePlan
+    from extauthz.errors import EngineFault
     from extauthz.model import Decision, Deny
+    from extauthz.telemetry.metrics import Metrics
     from extauthz.telemetry.trail import Trail
 
 
@@ -20,21 +30,35 @@ class Cause(StrEnum):
     ENGINE = "engine"
     ATTRIBUTES = "attributes"
     INTROSPECTION = "introspection"
+    REVOCATIONS = "revocations"
 
 
-_FAILED: Final = {
-    Cause.ENGINE: frozenset({"engine.unavailable", "engine.deadline"}),
-    Cause.ATTRIBUTES: frozenset({"engine.attributes_unavailable", "engine.deadline"}),
-    Cause.INTROSPECTION: frozenset({"engine.introspection_unavailable"}),
-}
-"""The codes of a part that is away or too slow; with any other it has answered, and its answer stands."""
-_OPEN: Final = Allow()
+ENGINE_AWAY: Final = frozenset({"engine.unavailable", "engine.deadline"})
+"""The faults of an engine that is away or too slow; with any other it has answered."""
+REVOCATIONS_STALE: Final = "engine.revocations_stale"
+OPEN: Final = Allow()
+"""What goes on unjudged; without obligations."""
 
 
-def planned(plan: FailurePlan, cause: Cause, refused: Deny, trail: Trail) -> Decision:
+def away(fault: EngineFault) -> bool:
+    """Whether the engine gave no answer (step 1)."""
+    return fault.code in ENGINE_AWAY
+
+
+def planned(plan: FailurePlan, cause: Cause, refused: Deny, trail: Trail, metrics: Metrics) -> Decision:
     """What follows when a part refused: the refusal itself, unless the part failed and the plan is `open`."""
-    if refused.code not in _FAILED[cause] or getattr(plan, cause.value) != "open":
+    if not isinstance(refused, Away) or getattr(plan, cause.value) != "open":
         return refused
-    trail.mode = "open"
-    trail.failure = FailureFacts(cause.value, refused.code, "open")
-    return _OPEN
+    note(trail, cause, refused.code, "open", metrics)
+    return OPEN
+
+
+def note(trail: Trail, cause: Cause, code: str, plan: Literal["open", "degrade"], metrics: Metrics) -> None:
+    """Step 3: `code` is what the Check would have been refused with. To be open outweighs to be degraded."""
+    trail.failure = FailureFacts(cause.value, code, plan)
+    if plan == "open":
+        trail.mode = "open"
+    else:
+        trail.degraded = (*trail.degraded, cause.value)
+        trail.mode = trail.mode or "degraded"
+    metrics.count("extauthz_failure_plans_total", trail.route.name, cause.value, plan)

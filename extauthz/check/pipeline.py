@@ -23,17 +23,17 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extauthz.attributes.source import AttributeQuestion
 from extauthz.authn import step_up
 from extauthz.authn.extract import bearer
 from extauthz.check import respond, told, wire
 from extauthz.check.answers import Answers, key
+from extauthz.check.budget import until
 from extauthz.check.exchange import narrowed
-from extauthz.check.failure import Cause, planned
+from extauthz.check.failure import REVOCATIONS_STALE, Cause, note, planned
 from extauthz.check.identity import MODE, upstream_headers
+from extauthz.check.judge import Judge
 from extauthz.errors import EngineFault
 from extauthz.model import Allow, Decision, Deny, Request, Subject, Workload, deny
-from extauthz.policy.engine import Query
 from extauthz.telemetry.trail import Stage, Trail
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from extauthz.attributes.plan import AttributePlan
     from extauthz.authn.revocation import Revocations
     from extauthz.authn.workload import WorkloadVerifier
+    from extauthz.check.budget import Budget
     from extauthz.check.credential import CredentialStage
     from extauthz.check.exchange import Exchanger, Wanted
     from extauthz.check.exchanged import Granted
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _UNDECIDED: Final = deny("engine.internal", "the Check ended without a decision")
-_NO_ATTRIBUTES: Final[Mapping[str, Mapping[str, Any]]] = {}
-_NO_VARIABLES: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,7 @@ class Route:
     """Headers to remove, beside those under our prefix."""
     facts: RouteFacts
     failure: FailurePlan
+    budget: Budget
     rank: int = 1
     """Who is shed first: the lowest (`admission.RANKS`)."""
     exchange: Wanted | None = None
@@ -124,6 +124,8 @@ class Pipeline:
         self._revocations = revocations
         self._credentials = credentials
         self._policy = policy
+        self.judge = Judge(policy, metrics, clock).judge
+        """Steps 5 and 6, for a request whose caller and credential are proven: now, or later in the background."""
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
@@ -233,56 +235,21 @@ class Pipeline:
         facts.workload = workload
         if self._quarantine is not None and (refused := self._quarantine.refuse(route.facts.name, workload, None)):
             return refused
-        if self._unsure(route):
-            return deny("engine.revocations_stale")
+        if self._unsure(route, trail):
+            return deny(REVOCATIONS_STALE)
         # 4 credential
-        subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
+        subject = await self._credentials.verify(
+            request, route.settings, workload, deadline, trail, route.budget.credential
+        )
         trail.mark(Stage.TOKEN)
         if isinstance(subject, Deny):
-            return planned(route.failure, Cause.INTROSPECTION, subject, trail)
+            return planned(route.failure, Cause.INTROSPECTION, subject, trail, self._metrics)
         facts.subject = subject
         facts.variables = matched.variables
         trail.resource_id = route.template.resource(matched.variables)
         if self._quarantine is not None:
             return self._quarantine.refuse(route.facts.name, workload, subject)
         return None
-
-    async def judge(self, facts: Facts, trail: Trail, deadline: float) -> Decision:
-        """Steps 5 and 6, for a request whose caller and credential are proven: now, or later in the background.
-
-        `deadline` is on the monotonic scale. Raises EngineFault.
-        """
-        route, request, workload, subject = facts.route, facts.request, facts.workload, facts.subject
-        if route is None or request is None:
-            return _UNDECIDED
-        # 5 attributes
-        attributes = _NO_ATTRIBUTES
-        if (plan := route.attributes) is not None:
-            question = AttributeQuestion(
-                request,
-                subject,
-                workload,
-                facts.variables or _NO_VARIABLES,
-                deadline,
-                route.settings.resource.type,
-                trail.resource_id,
-            )
-            collected = plan.collect_sync(question) or await plan.collect(question)
-            trail.mark(Stage.ATTRIBUTES)
-            if isinstance(collected, Deny):
-                return planned(route.failure, Cause.ATTRIBUTES, collected, trail)
-            attributes = collected
-        # 6 policy
-        policy_input = route.template.fill(request, workload, subject, trail.resource_id, attributes)
-        query = Query(
-            entrypoint=route.settings.policy,
-            input=route.project(policy_input),
-            ttl=self._reuse(route, workload, subject),
-            deadline=deadline,
-        )
-        evaluation = await self._policy.ask(query, policy_input, trail)
-        trail.mark(Stage.POLICY)
-        return evaluation.decision
 
     async def _overridable(self, break_glass: BreakGlass, facts: Facts, trail: Trail, deadline: float) -> Decision:
         """Steps 5 and 6 where a grant may stand in for the policy's yes, also when there is no answer of the policy."""
@@ -314,9 +281,14 @@ class Pipeline:
             return workload
         return deny("workload.route_denied", f"route {route.settings.name}")
 
-    def _unsure(self, route: Route) -> bool:
-        """Whether the route does not go on while nobody knows what has been revoked."""
-        return route.failure.revocations == "closed" and self._revocations.stale
+    def _unsure(self, route: Route, trail: Trail) -> bool:
+        """Whether nobody knows what has been revoked, and the route does not go on then."""
+        if not self._revocations.stale:
+            return False
+        if route.failure.revocations == "closed":
+            return True
+        note(trail, Cause.REVOCATIONS, REVOCATIONS_STALE, "open", self._metrics)
+        return False
 
     async def _exchange(self, decision: Allow, facts: Facts, deadline: float, trail: Trail) -> Deny | None:
         """Step 7, the part that may wait. None: `facts.granted` is the token for the upstream. Raises EngineFault."""
@@ -330,22 +302,13 @@ class Pipeline:
         answer = self.exchanger.cached(token, subject, wanted)
         trail.exchange_cached = answer is not None
         if answer is None:
-            answer = await self.exchanger.fetch(token, subject, wanted, deadline, trail.continued(Stage.EXCHANGE))
+            ends = until(self._clock.monotonic(), deadline, route.budget.exchange)
+            answer = await self.exchanger.fetch(token, subject, wanted, ends, trail.continued(Stage.EXCHANGE))
         if isinstance(answer, Deny):
             return answer
         facts.granted = answer
         trail.exchange = answer.facts
         return None
-
-    def _reuse(self, route: Route, workload: Workload | None, subject: Subject | None) -> float:
-        """Seconds for which the decision may be reused: no longer than anything that it was derived from."""
-        ttl = route.settings.cache_ttl
-        now = self._clock.now()
-        if workload is not None and workload.expires_at:
-            ttl = min(ttl, workload.expires_at - now)
-        if subject is not None and subject.expires_at:
-            ttl = min(ttl, subject.expires_at - now)
-        return max(ttl, 0.0)
 
     def _answer(self, decision: Decision, facts: Facts, trail: Trail) -> bytes:
         """Step 7. The only place where an answer is written, and only a value of type Allow becomes an allow."""

@@ -1,12 +1,14 @@
 """The policy stage: one question to the policy, wherever it came from, accounted and staged.
 
 Envoy's Checks and AuthZEN's evaluations meet here, so both see the same cache, the same candidate, the same metrics.
+Where a route degrades, the last known good policy answers in this process when the engine does not (`ask_fallback`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from extauthz.check.budget import until
 from extauthz.errors import EngineFault
 from extauthz.policy.rollout import Case
 
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
     from extauthz.telemetry.trail import Trail
 
 
-class PolicyStage:
-    """`engine_name` is what records say. `rollout` None: there is no candidate."""
+FALLBACK: Final = "fallback"
+"""What records call the engine that answers in place of the one that is away."""
 
-    __slots__ = ("_clock", "_engine", "_engine_name", "_metrics", "_rollout")
+
+class PolicyStage:
+    """`engine_name` is what records say. `rollout` None: there is no candidate; `fallback` None: no route degrades."""
+
+    __slots__ = ("_clock", "_engine", "_engine_name", "_fallback", "_metrics", "_rollout")
 
     def __init__(
         self,
@@ -34,23 +40,27 @@ class PolicyStage:
         clock: Clock,
         engine_name: str = "",
         rollout: Rollout | None = None,
+        fallback: Engine | None = None,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._clock = clock
         self._engine_name = engine_name
         self._rollout = rollout
+        self._fallback = fallback
 
-    async def ask(self, query: Query, policy_input: Mapping[str, Any], trail: Trail) -> Evaluation:
+    async def ask(self, query: Query, policy_input: Mapping[str, Any], trail: Trail, part: float = 1.0) -> Evaluation:
         """`policy_input` is the whole of what `query.input` is a projection of. Raises EngineFault.
 
-        The time that an engine took is accounted, also when it failed.
+        `part` is the engine's of the time that is left (`budget`). The time that it took is accounted, also when it
+        failed.
         """
         trail.engine = self._engine_name
         trail.decision_cached = False
         trail.policy_input = policy_input
         trail.projected = query.input
         started = self._clock.monotonic()
+        query.deadline = until(started, query.deadline, part)
         try:
             if self._rollout is None:
                 evaluation = await self._engine.evaluate(query)
@@ -65,4 +75,19 @@ class PolicyStage:
             self._metrics.upstream("opa", self._clock.monotonic() - started)
         trail.revision = evaluation.revision
         trail.decision_cached = evaluation.cached
+        return evaluation
+
+    async def ask_fallback(self, query: Query, policy_input: Mapping[str, Any], trail: Trail) -> Evaluation:
+        """The last known good policy's answer, by a policy input that says who is missing. It is kept nowhere.
+
+        Raises EngineFault.
+        """
+        if self._fallback is None:
+            raise EngineFault("engine.unavailable", "there is no policy to fall back on")
+        trail.engine = FALLBACK
+        trail.decision_cached = False
+        trail.policy_input = policy_input
+        trail.projected = query.input
+        evaluation = await self._fallback.evaluate(query)
+        trail.revision = evaluation.revision
         return evaluation

@@ -133,7 +133,7 @@ class OpaProcess:
             raise EngineFault("engine.unavailable", f"OPA was not ready within {START_SECONDS:.0f} s") from None
 
     async def _healthy(self) -> bool:
-        pool = Pool(self.address, size=1, limit=MAX_LINE)
+        pool = Pool(self.address, limit=MAX_LINE)
         try:
             return (await pool.ask(HEALTH)).status == OK
         except (Disconnected, Malformed, TooLarge):

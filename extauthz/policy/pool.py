@@ -84,25 +84,24 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """At most `size` connections. Nothing here knows a deadline: the caller bounds `ask` with `asyncio.timeout`."""
+    """As many connections as there are questions at once. Nothing here knows a bound in number or time: the caller
+    holds a place of its bulkhead, and bounds `ask` with `asyncio.timeout`."""
 
-    def __init__(self, address: str, *, size: int, limit: int) -> None:
+    def __init__(self, address: str, *, limit: int) -> None:
         self._address = address
         self._limit = limit
-        self._slots = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._closed = False
 
     async def ask(self, request: bytes) -> Response:
         """The whole response. Raises Disconnected, Malformed or TooLarge."""
-        async with self._slots:
-            connection = await self._take()
-            try:
-                return await self._ask(connection, request)
-            except Disconnected as error:
-                if not (connection.reused and error.early):
-                    raise
-            return await self._ask(await self._connect(), request)
+        connection = await self._take()
+        try:
+            return await self._ask(connection, request)
+        except Disconnected as error:
+            if not (connection.reused and error.early):
+                raise
+        return await self._ask(await self._connect(), request)
 
     async def _ask(self, connection: Connection, request: bytes) -> Response:
         whole = False

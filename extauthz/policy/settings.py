@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from extauthz.endpoint import BreakerSettings
 from extauthz.policy.bundle_settings import BundleSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.policy.compat_settings import OpaEnvoyPluginSettings
 from extauthz.policy.rollout_settings import CandidateSettings  # noqa: TC001 - pydantic reads it at run time
@@ -40,12 +41,16 @@ class SidecarSettings(Settings):
     """Whether extauthz starts, watches and reloads the OPA itself, from `policy.path`, on a socket of its own."""
     pool: int = Field(default=32, ge=1, le=1024)
     """The most connections that are open at once; further questions wait for one."""
+    queue: int = Field(default=256, ge=0, le=65536)
+    """How many further questions may wait for a connection; beyond that the engine is unavailable."""
     timeout: Duration = Field(default="1s", gt=0, le=30)  # type: ignore[assignment]  # parsed by the unit's validator
     """The longest that one question may take, when the caller's own deadline is later."""
     max_response: Size = Field(default="256KiB", ge=1024, le=16 * 1024**2)  # type: ignore[assignment]  # the same
     """The largest answer that is read; a larger one is a fault of the engine."""
     watch: Duration = Field(default="2s", ge=0.1, le=60)  # type: ignore[assignment]  # the same
     """How often an OPA that extauthz does not supervise is asked for its policy revision."""
+    breaker: BreakerSettings = BreakerSettings()
+    """When OPA is left alone because it fails."""
 
     @model_validator(mode="after")
     def _one_owner(self) -> Self:

@@ -2,6 +2,13 @@
 
 Source of the API: OPA's REST reference; undefined is a 200 without `result`, and an evaluation that fails is a 500
 whose body names OPA's error codes.
+
+A question, step by step:
+
+1. While the breaker is open it is refused at once (`engine.unavailable`), and the route's failure plan decides.
+2. It waits for a place in the bulkhead, as others do, no longer than its deadline.
+3. It is asked, within what is left; what becomes of it is told to the breaker (`endpoint`).
+4. Where the connection failed it is asked once more (`breaker.retries`), in what is left of the deadline.
 """
 
 from __future__ import annotations
@@ -14,6 +21,8 @@ from urllib.parse import quote
 
 import orjson
 
+from extauthz.bulkhead import Bulkhead, Full
+from extauthz.endpoint import REFUSED, Endpoint
 from extauthz.errors import EngineFault
 from extauthz.policy.engine import Evaluation, Query
 from extauthz.policy.http1 import Malformed, Response, TooLarge
@@ -32,8 +41,17 @@ OK: Final = 200
 BAD_REQUEST: Final = 400
 INTERNAL: Final = 500
 MAX_HEADS: Final = 4096
+NAME: Final = "opa"
 HEALTH: Final = b"GET /health HTTP/1.1\r\nHost: opa\r\n\r\n"
 PROVENANCE: Final = b"GET /v1/data/system/extauthz/revision?provenance=true HTTP/1.1\r\nHost: opa\r\n\r\n"
+
+
+class _Failed(EngineFault):
+    """OPA, or the way to it, is at fault: the breaker is told. `again`: nothing was answered; it may be asked again."""
+
+    def __init__(self, detail: str, *, again: bool = False) -> None:
+        super().__init__("engine.unavailable", detail)
+        self.again = again
 
 
 class SidecarEngine:
@@ -52,10 +70,13 @@ class SidecarEngine:
         clock: Clock,
         revision: str | None = None,
         read: Callable[[Any], Decision] = parse,
+        endpoint: Endpoint | None = None,
     ) -> None:
-        """`read` makes the decision of the result (`result.parse`'s contract)."""
+        """`read` makes the decision of the result (`result.parse`'s contract). `endpoint` None: one of its own."""
         self._read = read
-        self._pool = Pool(address, size=settings.pool, limit=settings.max_response)
+        self._pool = Pool(address, limit=settings.max_response)
+        self._places = Bulkhead(settings.pool, settings.queue)
+        self._endpoint = endpoint or Endpoint(NAME, settings.breaker, clock, timeout=settings.timeout)
         self._settings = settings
         self._clock = clock
         self._fixed = revision is not None
@@ -75,13 +96,11 @@ class SidecarEngine:
     async def evaluate(self, query: Query) -> Evaluation:
         document = query.input
         request = b'%s%d\r\n\r\n{"input":%s}' % (self._head(query.entrypoint), len(document) + 10, document)
-        left = min(query.deadline - self._clock.monotonic(), self._settings.timeout)
-        if left <= 0:
+        now = self._clock.monotonic()
+        until = min(query.deadline, now + self._settings.timeout)
+        if until <= now:
             raise EngineFault("engine.deadline", "no time was left to ask OPA")
-        response = await self._ask(request, left)
-        if response.status != OK:
-            _refused(response)
-        answer = _object(response)
+        answer = await self._answer(request, until)
         if not self._fixed:
             self._revision = revision_of(answer)
         if "result" not in answer:
@@ -110,16 +129,67 @@ class SidecarEngine:
                 self._heads[entrypoint] = head
         return head
 
-    async def _ask(self, request: bytes, seconds: float) -> Response:
+    async def _answer(self, request: bytes, until: float) -> dict[str, Any]:
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt(request, until)
+            except _Failed as failed:
+                attempt += 1
+                wait = self._endpoint.again(attempt, until - self._clock.monotonic()) if failed.again else None  # 4
+                if wait is None:
+                    raise
+            await asyncio.sleep(wait)
+
+    async def _attempt(self, request: bytes, until: float) -> dict[str, Any]:
+        """Steps 1 and 2."""
+        if self._endpoint.refuses():  # 1: before it waits for a place that others hold
+            raise _open()
         try:
-            async with asyncio.timeout(seconds):
-                return await self._pool.ask(request)
+            async with asyncio.timeout(until - self._clock.monotonic()), self._places:  # 2
+                return await self._observed(request)
+        except Full:
+            raise EngineFault("engine.unavailable", "too many questions wait for OPA") from None
         except TimeoutError:
             raise EngineFault("engine.deadline", "OPA did not answer in time") from None
+
+    async def _observed(self, request: bytes) -> dict[str, Any]:
+        """Step 3."""
+        endpoint, clock = self._endpoint, self._clock
+        began = clock.monotonic()
+        ticket = endpoint.breaker.admit(began)
+        if ticket == REFUSED:
+            raise _open()
+        try:
+            answer = _read(await self._sent(request))
+        except _Failed:
+            endpoint.failed(ticket)
+            raise
+        except EngineFault:  # it answered, only not with a decision
+            endpoint.answered(ticket, clock.monotonic() - began)
+            raise
+        except BaseException:  # cancelled: its time was over, or nobody waits any more
+            endpoint.late(ticket, clock.monotonic() - began)
+            raise
+        endpoint.answered(ticket, clock.monotonic() - began)
+        return answer
+
+    async def _ask(self, request: bytes, seconds: float) -> Response:
+        """For questions about OPA itself: they pass the breaker by, and tell it nothing. Raises EngineFault."""
+        try:
+            async with asyncio.timeout(seconds), self._places:
+                return await self._sent(request)
+        except (TimeoutError, Full):
+            raise EngineFault("engine.deadline", "OPA did not answer in time") from None
+
+    async def _sent(self, request: bytes) -> Response:
+        """Raises EngineFault; _Failed where OPA or the way to it is at fault."""
+        try:
+            return await self._pool.ask(request)
         except Disconnected as error:
-            raise EngineFault("engine.unavailable", f"OPA: {error}") from None
+            raise _Failed(f"OPA: {error}", again=True) from None
         except Malformed as error:
-            raise EngineFault("engine.unavailable", f"OPA's answer is not HTTP as expected: {error}") from None
+            raise _Failed(f"OPA's answer is not HTTP as expected: {error}") from None
         except TooLarge:
             limit = self._settings.max_response
             raise EngineFault("engine.invalid_result", f"the answer is larger than {limit} bytes") from None
@@ -131,6 +201,17 @@ class SidecarEngine:
                 if response.status == OK:
                     self._revision = revision_of(_object(response))
             await asyncio.sleep(self._settings.watch)
+
+
+def _open() -> EngineFault:
+    return EngineFault("engine.unavailable", "OPA is left alone: its breaker is open after failures")
+
+
+def _read(response: Response) -> dict[str, Any]:
+    """OPA's answer document. Raises EngineFault."""
+    if response.status != OK:
+        _refused(response)
+    return _object(response)
 
 
 def revision_of(answer: dict[str, Any]) -> str:
@@ -159,7 +240,7 @@ def _object(response: Response) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         answer = None
     if not isinstance(answer, dict):
-        raise EngineFault("engine.unavailable", "OPA's answer is not a JSON object")
+        raise _Failed("OPA's answer is not a JSON object")
     return answer
 
 
@@ -173,4 +254,4 @@ def _refused(response: Response) -> NoReturn:
         raise EngineFault("engine.invalid_result", f"OPA: {known[0][:64]}")
     if response.status == BAD_REQUEST:
         raise EngineFault("engine.internal", "OPA does not take the input for JSON")
-    raise EngineFault("engine.unavailable", f"OPA answered with status {response.status}")
+    raise _Failed(f"OPA answered with status {response.status}")

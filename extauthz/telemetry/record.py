@@ -99,6 +99,7 @@ def _shortened(record: dict[str, Any]) -> bytes:
     who = record["subject"]
     kept["subject"] = who and {"type": _ascii(who["type"]), "id": _ascii(who["id"])}
     kept["workload"] = _ascii(record["workload"])
+    kept |= {name: record[name] for name in ("mode", "degraded", "failure", "break_glass") if name in record}
     kept["request"] = {name: _ascii(value) for name, value in record["request"].items()}
     return orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -145,6 +146,20 @@ def _record(trail: Trail, labels: Mapping[str, str], *, full_path: bool) -> dict
         record["cached"] = {**record["cached"], "exchange": trail.exchange_cached}
     if trail.exchange is not None:
         record["exchange"] = _exchange(trail.exchange)
+    if trail.mode:
+        record["mode"] = trail.mode
+    if trail.degraded:
+        record["degraded"] = trail.degraded
+    if (failed := trail.failure) is not None:
+        record["failure"] = {"cause": failed.cause, "code": failed.code, "plan": failed.plan}
+    if (grant := trail.break_glass) is not None:
+        record["break_glass"] = {
+            "grant": plain(grant.grant, 128),
+            "ticket": plain(grant.ticket, 128),
+            "issued_by": plain(grant.issued_by, 128),
+            "until": _timestamp(grant.until),
+            "overridden": plain(grant.overridden, 128),
+        }
     return record
 
 

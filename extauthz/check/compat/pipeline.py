@@ -115,7 +115,7 @@ class CompatPipeline(Pipeline):
         if isinstance(workload, Deny):
             return workload
         facts.workload = workload
-        if self._unsure(route):
+        if self._unsure(route, trail):
             return deny("engine.revocations_stale")
         try:
             subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
