@@ -192,15 +192,18 @@ class Judge:
     ) -> None:
         again = [claim for claim in claims if claim.verdict]
         known = {} if not again else {made.decision_id: made for made in await self._queue.quarantines()}
-        told = [
-            ticket
-            for ticket, (verdict, answer) in settled.items()
-            if await desk.tell(entries[ticket], verdict, answer.quarantine)
-        ]
+        to_tell = [(ticket, verdict, answer.quarantine) for ticket, (verdict, answer) in settled.items()]
+        told = []
         for claim in again:
             verdict = _verdict(claim)
-            if verdict is None or await desk.tell(entries[claim.ticket], verdict, known.get(verdict.decision_id)):
+            if verdict is None:
                 told.append(claim.ticket)
+            else:
+                to_tell.append((claim.ticket, verdict, known.get(verdict.decision_id)))
+        answers = await asyncio.gather(
+            *(desk.tell(entries[ticket], verdict, quarantine) for ticket, verdict, quarantine in to_tell)
+        )
+        told += [ticket for (ticket, _, _), answer in zip(to_tell, answers, strict=True) if answer]
         if told:
             await self._queue.told(told)
 
