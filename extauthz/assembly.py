@@ -6,9 +6,7 @@ Everything is built from one generation, from the bottom up, before any of it is
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,6 @@ from extauthz.api.evaluations import Evaluations
 from extauthz.api.rollouts import Rollouts
 from extauthz.attributes.plan import build_plan
 from extauthz.attributes.registry import build_sources, outbound_urls
-from extauthz.audit.trail import AuditTrail
 from extauthz.authn import files as watched_files
 from extauthz.authn.api_key import HEADER as API_KEY
 from extauthz.authn.api_key import ApiKeys
@@ -38,7 +35,6 @@ from extauthz.authn.workload import WorkloadVerifier
 from extauthz.authzen.evaluator import Evaluator
 from extauthz.check.admission import Admission, rank
 from extauthz.check.break_glass import BreakGlass
-from extauthz.check.budget import Budget
 from extauthz.check.compat import pipeline as compat
 from extauthz.check.compat import result as plugin_result
 from extauthz.check.credential import CredentialStage
@@ -49,7 +45,6 @@ from extauthz.check.policy_input import InputTemplate
 from extauthz.check.policy_stage import PolicyStage
 from extauthz.check.router import Router
 from extauthz.check.routes import VARIABLE, RouteSettings
-from extauthz.endpoint import Endpoints
 from extauthz.outbound import Outbound
 from extauthz.policy import result
 from extauthz.policy.engines import Engines
@@ -70,7 +65,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from extauthz.attributes.registry import Sources
-    from extauthz.breaker import State
     from extauthz.clock import Clock
     from extauthz.config import Config
     from extauthz.generation import Generation
@@ -80,8 +74,6 @@ if TYPE_CHECKING:
     from extauthz.policy.projection import Projector
     from extauthz.policy.settings import PolicySettings
     from extauthz.telemetry.metrics import Metrics
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -93,9 +85,6 @@ class Active:
     pipeline: Pipeline
     api: Api
     engine: Engine
-    fallback: Engine | None
-    """The last known good policy in this process; None where no route degrades."""
-    endpoints: Endpoints
     rollout: Rollout | None
     keys: KeyStore
     api_keys: ApiKeys
@@ -103,7 +92,6 @@ class Active:
     follower: Follower | None
     tokens: BearerVerifier
     recorder: Recorder
-    audit: AuditTrail | None
     tracer: Tracer | None
     outbound: Outbound
     identity: ServerIdentity | None
@@ -124,24 +112,10 @@ class Active:
         if self.rollout is not None:
             await self.rollout.close()
         await self.engine.close()
-        if self.fallback is not None:
-            await self.fallback.close()
         await self.outbound.close()
         await self.recorder.close()
         if self.tracer is not None:
             await self.tracer.close()
-        if self.audit is not None and (successor is None or successor.audit is not self.audit):
-            await self.audit.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Deciding:
-    """Who decides: the policy's engine, the one in reserve, the candidate, and the stage where they are asked."""
-
-    engine: Engine
-    fallback: Engine | None
-    rollout: Rollout | None
-    stage: PolicyStage
 
 
 class Assembly:
@@ -159,45 +133,22 @@ class Assembly:
         Nothing of it is visible yet. Raises ConfigError, EngineFault or MissingPart; nothing is left then.
         """
         config = await asyncio.to_thread(generation.config)
-        async with AsyncExitStack() as undo:
-            audit = None if running is None else running.audit
-            if audit is None or audit.settings != config.audit:
-                audit = await self._audit(config)
-                if audit is not None:
-                    undo.push_async_callback(audit.close)
-            identity = None if running is None else running.identity
-            if config.identity is None:
-                identity = None
-            elif identity is None or identity.settings != config.identity:
-                identity = ServerIdentity(config.identity, self._clock, partial(self._metrics.certificate, "svid"))
-                undo.push_async_callback(identity.close)
-                await identity.start()
-            known = None if running is None else running.revocations
-            active = await self._assemble(generation, config, identity, known, audit)
-            undo.pop_all()
-            return active
-
-    async def _audit(self, config: Config) -> AuditTrail | None:
-        """One a process: it goes on under every generation with the same settings. Raises AuditError."""
-        if config.audit.directory is None:
-            return None
-        count = self._metrics.count
-        return await AuditTrail.open(
-            config.audit,
-            "serve",
-            self._clock,
-            verify=await asyncio.to_thread(config.outbound.verify),
-            written=lambda records: count("extauthz_audit_records_total", count=records),
-            dropped=lambda records: count("extauthz_audit_dropped_total", count=records),
-        )
+        known = None if running is None else running.revocations
+        former = None if running is None else running.identity
+        if config.identity is None:
+            return await self._assemble(generation, config, None, known)
+        if former is not None and former.settings == config.identity:
+            return await self._assemble(generation, config, former, known)
+        identity = ServerIdentity(config.identity, self._clock, partial(self._metrics.certificate, "svid"))
+        try:
+            await identity.start()
+            return await self._assemble(generation, config, identity, known)
+        except BaseException:
+            await identity.close()
+            raise
 
     async def _assemble(
-        self,
-        generation: Generation,
-        config: Config,
-        identity: ServerIdentity | None,
-        known: Revocations | None,
-        audit: AuditTrail | None,
+        self, generation: Generation, config: Config, identity: ServerIdentity | None, known: Revocations | None
     ) -> Active:
         """Builds the parts from the bottom up."""
         clock = self._clock
@@ -236,16 +187,23 @@ class Assembly:
         if config.break_glass is not None:
             grants = await asyncio.to_thread(Grants, config.break_glass, revocations, clock)
             watched.append(grants)
+        engines = Engines(config.policy, clock=clock, read=_reader(config.policy), epoch=lambda: revocations.epoch)
+        engine = await engines.live(generation.policy, generation.report, generation.opa)
         kept = config.api.decisions
         tickets = None if kept is None else Tickets(kept.keep, inputs=kept.inputs, mask=kept.mask)
         tracer = self._tracer(config, verify)
-        recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets, audit=audit, tracer=tracer)
-        endpoints = Endpoints(clock, self._moved)
-        deciding = await self._deciding(generation, config, revocations, endpoints, recorder)
-        rollout, policy = deciding.rollout, deciding.stage
+        recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets, tracer=tracer)
+        try:
+            rollout = await self._rollout(generation, config, engines, engine, recorder)
+        except BaseException:
+            await engine.close()
+            raise
         make: Callable[..., Pipeline] = Pipeline
         if config.policy.compat:
             make = await asyncio.to_thread(compat.prepare, config.policy.opa_envoy_plugin, routed=bool(routes))
+        policy = PolicyStage(
+            engine, metrics=self._metrics, clock=clock, engine_name=config.policy.engine, rollout=rollout
+        )
         pipeline = make(
             router=Router(routes),
             workloads=workloads,
@@ -258,7 +216,6 @@ class Assembly:
             max_deadline=config.server.max_deadline,
             transport=self._transport,
             exchanger=self._exchanger(config, identity, own_outbound, revocations, tasks),
-            audit=audit,
             admission=self._admission(config),
             break_glass=grants and BreakGlass(grants, Uses(self._run_dir), metrics=self._metrics, clock=clock),
         )
@@ -280,9 +237,7 @@ class Assembly:
             config=config,
             pipeline=pipeline,
             api=api,
-            engine=deciding.engine,
-            fallback=deciding.fallback,
-            endpoints=endpoints,
+            engine=engine,
             rollout=rollout,
             keys=keys,
             api_keys=api_keys,
@@ -290,7 +245,6 @@ class Assembly:
             follower=follower,
             tokens=tokens,
             recorder=recorder,
-            audit=audit,
             tracer=tracer,
             outbound=outbound,
             identity=identity,
@@ -332,32 +286,6 @@ class Assembly:
             tasks=tasks,
             waited=partial(self._metrics.upstream, "sts"),
         )
-
-    async def _deciding(
-        self,
-        generation: Generation,
-        config: Config,
-        revocations: Revocations,
-        endpoints: Endpoints,
-        recorder: Recorder,
-    ) -> _Deciding:
-        """The policy's engines. Raises as `build` does; none is left open then."""
-        settings, clock, metrics = config.policy, self._clock, self._metrics
-        engines = Engines(
-            settings, clock=clock, read=_reader(settings), epoch=lambda: revocations.epoch, endpoints=endpoints
-        )
-        async with AsyncExitStack() as undo:
-            engine = await engines.live(generation.policy, generation.report, generation.opa)
-            undo.push_async_callback(engine.close)
-            fallback = await engines.fallback(generation.fallback)
-            if fallback is not None:
-                undo.push_async_callback(fallback.close)
-            rollout = await self._rollout(generation, config, engines, engine, recorder)
-            undo.pop_all()
-        stage = PolicyStage(
-            engine, metrics=metrics, clock=clock, engine_name=settings.engine, rollout=rollout, fallback=fallback
-        )
-        return _Deciding(engine, fallback, rollout, stage)
 
     async def _rollout(
         self, generation: Generation, config: Config, engines: Engines, live: Engine, recorder: Recorder
@@ -412,10 +340,6 @@ class Assembly:
             live = generation.revision
             rollouts = Rollouts(settings.rollout, tokens=tokens, rollout=rollout, live=live, clock=clock)
         return Api(self._metrics, evaluations=evaluations, decisions=decisions, rollouts=rollouts)
-
-    def _moved(self, endpoint: str, state: State) -> None:
-        log.warning("the breaker of %s is %s", endpoint, state.name.lower().replace("_", "-"))
-        self._metrics.count("extauthz_breaker_transitions_total", endpoint, state.name.lower())
 
     def _waited(self, source: str, seconds: float, good: bool) -> None:  # noqa: FBT001 - the shape of attributes.Waited
         del source
@@ -472,7 +396,6 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
             resource_type=settings.resource.type,
         ),
         failure=settings.failure_plan,
-        budget=Budget.of(settings, attributes=plan is not None and plan.needs_await),
         rank=rank(settings),
         exchange=None if settings.exchange is None else Wanted.of(settings.exchange),
     )

@@ -161,6 +161,8 @@ class RouteSettings(Settings):
             raise ValueError("`judgement` is for `evaluation: async`")
         if self.evaluation == "async" and self.exchange is not None:
             raise ValueError("`exchange` is an answer of the policy: it needs `evaluation: sync`")
+        if self.break_glass and self.evaluation == "async":
+            raise ValueError("`break_glass` overrides a refusal before the request goes on: `evaluation: sync`")
         if self.break_glass and self.credential in {"api_key", "none"}:
             raise ValueError("`break_glass` needs a person or a workload that answers for it: no API key, no anonymous")
         variables = set(VARIABLE.findall(self.match.path)) if self.match else set()

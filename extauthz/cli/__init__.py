@@ -11,6 +11,7 @@ from extauthz.cli.agent import agent
 from extauthz.cli.api_key import app as api_key
 from extauthz.cli.audit import app as audit
 from extauthz.cli.authority import app as authority
+from extauthz.cli.break_glass import app as break_glass
 from extauthz.cli.config import app as config
 from extauthz.cli.demo import demo
 from extauthz.cli.inventory import inventory
@@ -25,6 +26,7 @@ app.command("agent")(agent)
 app.add_typer(authority, name="authority")
 app.add_typer(config, name="config")
 app.add_typer(api_key, name="api-key")
+app.add_typer(break_glass, name="break-glass")
 app.command("demo")(demo)
 app.add_typer(policy, name="policy")
 app.add_typer(token, name="token")

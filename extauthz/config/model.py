@@ -12,6 +12,7 @@ from extauthz.api.settings import ApiSettings
 from extauthz.attributes.settings import AttributesSettings
 from extauthz.audit.settings import AuditSettings
 from extauthz.authn.api_key_settings import ApiKeySettings
+from extauthz.authn.break_glass_settings import BreakGlassSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.authn.settings import (
     IdentitySettings,
     IssuerSettings,
@@ -61,6 +62,8 @@ class Config(Settings):
     """What has been revoked before its time."""
     api_keys: ApiKeySettings = ApiKeySettings()
     """API keys, for routes with `credential: api_key`."""
+    break_glass: BreakGlassSettings | None = None
+    """Signed grants that override a refusal on routes with `break_glass: true`."""
     verifier: VerifierSettings = VerifierSettings()
     """Limits of the verified-token cache."""
     attributes: AttributesSettings = AttributesSettings()

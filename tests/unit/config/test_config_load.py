@@ -46,7 +46,7 @@ def test_the_base_of_the_other_tests_is_accepted(text):
     [
         ("enviroment: prod\n", 1, "enviroment", "unknown key", "did you mean `environment`?"),
         ("server:\n  listne: x\n", 2, "server.listne", "unknown key", "did you mean `listen`?"),
-        ("server:\n  zzz: x\n", 2, "server.zzz", "unknown key", "keys here: drain"),
+        ("server:\n  zzz: x\n", 2, "server.zzz", "unknown key", "keys here: admission"),
         ("version: 2\n", 1, "version", "1 is expected", "write 1"),
         ("version: '1'\n", 1, "version", "1 is expected", "write 1"),
         ("server:\n  workers: 0\n", 2, "server.workers", "below 1", "at least 1"),
