@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.faults import bundles, clocks, engine, issuers, reloads, revocations, stops
+from tests.faults import bundles, clocks, engine, floods, identities, issuers, reloads, revocations, stops, storms
 
 if TYPE_CHECKING:
     from tests.faults.rows import Family
@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 FAMILIES: Final[tuple[Family, ...]] = (
     *engine.FAMILIES,
     *issuers.FAMILIES,
+    *identities.FAMILIES,
     *clocks.FAMILIES,
     *revocations.FAMILIES,
     *bundles.FAMILIES,
+    *storms.FAMILIES,
+    *floods.FAMILIES,
     *stops.FAMILIES,
     *reloads.FAMILIES,
 )

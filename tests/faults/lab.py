@@ -219,9 +219,9 @@ class Lab:
         self._parts.append(made)
         return made
 
-    def load(self, kinds: Iterable[Kind] | None = None, rate: float = 0.0) -> Load:
+    def load(self, kinds: Iterable[Kind] | None = None, rate: float = 0.0, *, in_turn: bool = False) -> Load:
         chosen = self.people.kinds(*self.plan.routes) if kinds is None else list(kinds)
-        return Load(self._port, chosen, rate or self.plan.rate)
+        return Load(self._port, chosen, rate or self.plan.rate, in_turn=in_turn)
 
     def tracebacks(self) -> list[str]:
         """Parts whose log shows a Python traceback."""

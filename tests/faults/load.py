@@ -31,14 +31,15 @@ WELL: Final = frozenset({"", "async"})
 class Load:
     """Use it as an async context manager. `answers` are in the order in which they came."""
 
-    def __init__(self, port: int, kinds: Sequence[Kind], rate: float = RATE) -> None:
+    def __init__(self, port: int, kinds: Sequence[Kind], rate: float = RATE, *, in_turn: bool = False) -> None:
+        """`in_turn`: the sorts one after the other as they stand, in place of the usual mixture."""
         self.answers: list[Answer] = []
         self.kinds = list(kinds)
         self.rate = rate
         self._client = Client(port)
         self._tasks = Tasks()
         self._stop = asyncio.Event()
-        self._turns = cycle(_mixed(kinds))
+        self._turns = cycle(kinds if in_turn else _mixed(kinds))
 
     async def __aenter__(self) -> Self:
         self._running = self._tasks.start(self._run(), "load")
@@ -101,6 +102,12 @@ class Load:
 
 def well(answer: Answer) -> bool:
     return answer.of == "allowed" and answer.mode in WELL
+
+
+def p99(answers: Iterable[Answer]) -> float:
+    """Seconds. 0 without answers."""
+    took = sorted(one.took for one in answers)
+    return took[int(len(took) * 0.99)] if took else 0.0
 
 
 def _mixed(kinds: Sequence[Kind]) -> list[Kind]:
