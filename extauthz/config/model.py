@@ -23,6 +23,7 @@ from extauthz.authn.settings import (
 from extauthz.authority.settings import AuthoritySettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.check.exchange_settings import TokenServiceSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.check.routes import RouteSettings  # noqa: TC001 - pydantic reads it at run time
+from extauthz.judgement.settings import JudgementSettings  # noqa: TC001 - pydantic reads it at run time
 from extauthz.outbound import OutboundSettings
 from extauthz.policy.settings import PolicySettings
 from extauthz.settings import Settings
@@ -76,6 +77,8 @@ class Config(Settings):
     """The audit trail: every decision, issuance and change, in files that show when somebody touched them."""
     routes: tuple[RouteSettings, ...] = ()
     """Route policies. A request that no route covers is refused."""
+    judgement: JudgementSettings | None = None
+    """Where requests of routes with `evaluation: async` wait, and how they are judged."""
     api: ApiSettings = ApiSettings()
     """The HTTP API on `server.http`, for other callers than Envoy; off unless configured."""
     store: StoreSettings | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from extauthz.judgement.alerts import Alerts
 from extauthz.judgement.confined import Confined
@@ -20,7 +20,7 @@ from extauthz.tasks import Tasks
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from extauthz.clock import Clock
     from extauthz.judgement.alerts import Fate
@@ -96,11 +96,19 @@ class Office:
         """Whether the queue holds `entry`; False after `seconds`, when it is full, or when it fails."""
         return await self._intake.put(entry, seconds)
 
-    def numbers(self) -> dict[str, Any]:
-        """For metrics; `waiting` is None while the queue does not answer."""
+    def gauges(self) -> dict[str, Callable[[], Mapping[tuple[str, ...], float]]]:
+        """Where to ask for each gauge of ours when scraped; without a series while the queue does not answer."""
+        return {
+            "extauthz_judgement_queue": lambda: {} if self._state is None else {(): self._state.waiting},
+            "extauthz_judgement_lag_seconds": lambda: {} if self._state is None else {(): self.lag},
+            "extauthz_quarantines": lambda: {(kind,): count for kind, count in self.confined.numbers.items()},
+        }
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest entry has waited."""
         state = self._state
-        lag = 0.0 if state is None or state.oldest is None else max(self._clock.now() - state.oldest, 0.0)
-        return {"waiting": None if state is None else state.waiting, "lag": lag, "confined": self.confined.numbers}
+        return 0.0 if state is None or state.oldest is None else max(self._clock.now() - state.oldest, 0.0)
 
     async def close(self) -> None:
         """What waits stays in the queue for the next start."""

@@ -74,6 +74,8 @@ FAMILIES: Final = _families(
     Family("extauthz_judgements_total", "counter", ("route", "verdict"), "Requests judged in the background."),
     Family("extauthz_judgement_queue", "gauge", (), "Requests that wait to be judged."),
     Family("extauthz_judgement_lag_seconds", "gauge", (), "How long the oldest of them has waited."),
+    Family("extauthz_judgements_late_total", "counter", ("route",), "Judgements later than judgement.lag_slo."),
+    Family("extauthz_judgement_alerts_total", "counter", ("outcome",), "Alerts of violations, by what came of them."),
     Family("extauthz_quarantines", "gauge", ("kind",), "Quarantines in force."),
     Family("extauthz_break_glass_total", "counter", ("route", "outcome"), "Break-glass grants shown, used or refused."),
     Family("extauthz_audit_records_total", "counter", (), "Audit records written."),
