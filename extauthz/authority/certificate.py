@@ -113,7 +113,7 @@ class OwnCertificate:
             "authority": issued.authority,
             "expires_at": int(issued.expires_at),
         }
-        await self._audit.write("svid.own", facts)
+        await self._audit.write("identity.issued", {**facts, "kind": "own_certificate"})
         now = self._clock.now()  # not the certificate's own start, which lies before it was made
         self._issued, self._key, self._half = issued, key, (now + issued.expires_at) / 2
         return issued

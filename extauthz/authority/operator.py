@@ -171,7 +171,7 @@ class Operator:
         now = self._clock.now()
         before = now if thing.kind == "subject" else None
         facts = {"kind": thing.kind, "value": thing.value, "before": before, "until": until, "reason": reason}
-        await self._audit.write("revocation.ordered", {**_ORDER, **facts})
+        await self._audit.write("revocation.added", {**_ORDER, **facts})
         sequence = await self._revocations.revoke(thing.kind, thing.value, until=until, before=before, reason=reason)
         return {**facts, "sequence": sequence}
 

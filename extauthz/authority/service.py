@@ -17,8 +17,9 @@ from starlette.routing import Route
 
 from extauthz.attestation.entries import Entries
 from extauthz.attestation.registry import Attestors
+from extauthz.audit.trail import AuditTrail
 from extauthz.authn.keys import KeyStore
-from extauthz.authority.audit import LineAudit
+from extauthz.authority.audit import ChainedAudit
 from extauthz.authority.certificate import OwnCertificate
 from extauthz.authority.core import Core
 from extauthz.authority.endpoints import Endpoints, application
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
+    from extauthz.audit.settings import AuditSettings
     from extauthz.authn.settings import IssuerSettings
     from extauthz.authority.settings import AuthoritySettings
     from extauthz.clock import Clock
@@ -82,6 +84,7 @@ class Authority:
         store: StoreSettings | None,
         policy: PolicySettings,
         outbound: OutboundSettings,
+        audit: AuditSettings,
         run_dir: Path,
         clock: Clock,
     ) -> None:
@@ -89,6 +92,7 @@ class Authority:
         self._store_settings = store or MemoryStoreSettings(kind="memory")
         self._policy_settings = policy
         self._outbound = outbound
+        self._audit_settings = audit
         self._run_dir = run_dir
         self._clock = clock
         self._stack = AsyncExitStack()
@@ -149,7 +153,9 @@ class Authority:
     async def _core(self) -> Core:
         settings, clock, stack = self._settings, self._clock, self._stack
         metrics = AuthorityMetrics()
-        audit = CountedAudit(LineAudit(str(settings.audit), clock), metrics)
+        verify = await asyncio.to_thread(self._outbound.verify)
+        chained = await AuditTrail.open(self._audit_settings, "authority", clock, verify=verify)
+        audit = CountedAudit(ChainedAudit(chained), metrics)
         stack.push_async_callback(audit.close)
         await audit.write("authority.started", {"trust_domain": settings.trust_domain})
         store = await asyncio.to_thread(open_store, self._store_settings, clock)
@@ -190,7 +196,8 @@ class Authority:
 
     def _endpoints(self, core: Core, health: Health) -> Endpoints:
         settings = self._settings
-        core.metrics.measured_by(lambda: gauges(core, self._polls))
+        ages = {"x509": settings.ca.rotation_age, "jwt": settings.signing.rotate_after}
+        core.metrics.measured_by(lambda: gauges(core, self._polls, ages))
         return Endpoints(
             settings.trust_domain,
             ca=core.ca,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic resolves the annotation when the class is made
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -55,8 +55,6 @@ class AuthoritySettings(Settings):
     """Registration entries: which attested workload is who. Empty: nobody is anybody."""
     sts: StsSettings
     """The token service."""
-    audit: Literal["stdout", "stderr"] | Path = "stdout"
-    """Where audit records go: `stdout`, `stderr` or a file. What cannot be recorded does not happen."""
     revocations_kept: Duration = Field(default="7d", gt=0, le=31536000)  # type: ignore[assignment]  # parsed by the unit
     """How long a revoked workload stays revoked when nobody says otherwise; tokens as long as any of them lives."""
     listener: ListenerSettings = ListenerSettings()

@@ -122,7 +122,7 @@ class Workloads:
         instance = instances.name(attested, registration.spiffe_id)
         held = await self._instances.held(instance)  # 5
         facts |= {"instance": attested.instance, "continues": held}
-        return await self._certify(registration, csr, "svid.attested", facts, _From(instance, held))  # 5, 6
+        return await self._certify(registration, csr, "identity.issued", facts, _From(instance, held))  # 5, 6
 
     async def renew(self, peer: Peer, csr: str) -> Identity | Refusal:
         """The same identity for a new key.
@@ -137,7 +137,7 @@ class Workloads:
             return await self._refused(registration, {**facts, "spiffe_id": peer.spiffe_id})
         instance = await self._instances.of(peer.x5t)
         came = _From(instance, (peer.x5t,), peer.certificate)
-        return await self._certify(registration, csr, "svid.renewed", facts, came)  # 2, 3
+        return await self._certify(registration, csr, "identity.renewed", facts, came)  # 2, 3
 
     async def jwt_svid(self, peer: Peer, audience: list[str]) -> JwtSvid | Refusal:
         """1. still registered; 2. plain audiences; 3. made, for at most the entry's `jwt_ttl`; 4. recorded."""
@@ -150,7 +150,7 @@ class Workloads:
         made = await self._ca.jwt_svid(peer.spiffe_id, audience, registration.entry.jwt_ttl)  # 3
         digest = hashlib.sha256(made.token.encode()).hexdigest()
         facts |= {"audience": audience, "expires_at": made.expires_at, "token_sha256": digest}
-        await self._audit.write("jwt_svid.issued", facts)  # 4
+        await self._audit.write("identity.issued", {**facts, "kind": "jwt_svid"})  # 4
         return made
 
     def client(self, peer: Peer) -> Client | None:
@@ -203,14 +203,16 @@ class Workloads:
             "expires_at": int(issued.expires_at),
         }
         await self._instances.record(came.instance, issued.x5t, issued.expires_at, came.replaced)
-        await self._audit.write(event, facts)
+        await self._audit.write(event, {**facts, "kind": "x509_svid"})
         return Identity(issued, self._ca.trust().as_json())
 
-    async def _refused(self, found: Refusal, facts: Mapping[str, Any], event: str = "svid.refused") -> Refusal:
+    async def _refused(self, found: Refusal, facts: Mapping[str, Any], event: str = "identity.refused") -> Refusal:
         await self._audit.write(event, {**facts, "code": found.code, "detail": found.detail[:1024]})
         return found
 
-    async def _refused_stranger(self, found: Refusal, facts: Mapping[str, Any], event: str = "svid.refused") -> Refusal:
+    async def _refused_stranger(
+        self, found: Refusal, facts: Mapping[str, Any], event: str = "identity.refused"
+    ) -> Refusal:
         if self._strangers.take(self._clock.monotonic(), float(STRANGERS), STRANGERS_PER_SECOND):
             self._metrics.refused(found.code)
             self._metrics.unrecorded()

@@ -42,7 +42,7 @@ class Kind(StrEnum):
 
 @app.command()
 def serve(config: Annotated[Path, typer.Argument(help="The configuration file.")] = DEFAULT_FILE) -> None:
-    """Serve until SIGTERM. The process log goes to stderr, audit records go where authority.audit says."""
+    """Serve until SIGTERM. The process log goes to stderr, audit records go to the audit trail."""
     import uvloop  # noqa: PLC0415 - other verbs start faster without it
 
     from extauthz.telemetry import logs  # noqa: PLC0415 - the same
@@ -148,6 +148,7 @@ async def _serve(config: Config) -> None:
             store=config.store,
             policy=config.policy,
             outbound=config.outbound,
+            audit=config.audit,
             run_dir=Path(run_dir),
             clock=SystemClock(),
         )

@@ -29,7 +29,7 @@ _TEXT_PATHS: Final[dict[type[BaseModel], str]] = {
 
 _MADE_BY_US: Final[dict[type[BaseModel], frozenset[str]]] = {
     AuditSettings: frozenset({"directory", "key"}),
-    AuthoritySettings: frozenset({"audit", "publish"}),
+    AuthoritySettings: frozenset({"publish"}),
     RevocationSettings: frozenset({"snapshot"}),
     SqliteStoreSettings: frozenset({"path"}),
 }

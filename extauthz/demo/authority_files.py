@@ -50,6 +50,7 @@ def authority_settings(layout: Layout, *, pods: bool = False) -> Tree:
         "store": {"kind": "sqlite", "path": str(layout.authority_root / "store.sqlite")},
         "policy": {"engine": "sidecar", "path": str(shared("policies"))},
         "telemetry": {"log_level": "warning"},
+        "audit": {"directory": str(layout.authority_root / "audit")},
         "authority": {
             "trust_domain": TRUST_DOMAIN,
             "listen": f"{LOOPBACK}:{layout.authority_port}",
@@ -66,7 +67,6 @@ def authority_settings(layout: Layout, *, pods: bool = False) -> Tree:
             "attestation": {"attestors": [*([] if pods else [{"kind": "join_token"}]), _cluster(layout, pods=pods)]},
             "entries": entries(pods=pods),
             "sts": _token_service(layout),
-            "audit": str(layout.authority_root / "audit.jsonl"),
         },
     }
 

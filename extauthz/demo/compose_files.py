@@ -138,8 +138,8 @@ def authority_settings(layout: ContainerLayout) -> dict[str, Any]:
         "dns_names": [AUTHORITY, "localhost"],
         "publish": str(layout.trust),
         "keys": {"kind": "encrypted", "passphrase_file": str(root / "authority-key" / "passphrase")},
-        "audit": "stdout",
     }
+    settings["audit"] = {"directory": str(root / "authority-store" / "audit"), "sinks": [{"kind": "stdout"}]}
     settings["authority"]["sts"]["development"]["from_anywhere"] = True
     return settings
 

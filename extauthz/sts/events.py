@@ -123,7 +123,7 @@ class Events:
             "jti": proven.claims["jti"],
             "events": sorted(proven.claims["events"]),
         }
-        event = "token.revoked" if subjects else "event.ignored"
+        event = "revocation.added" if subjects else "event.ignored"
         await self._audit.write(event, {**facts, "subjects": sorted(subjects)})  # 6
         return None
 

@@ -146,7 +146,7 @@ def _record(grant: Grant, claims: Mapping[str, Any], token: str) -> dict[str, An
         "scopes": sorted(grant.scopes),
         "purpose": grant.purpose,
         "kind": grant.kind,
-        "chain": list(grant.chain),
+        "actors": list(grant.chain),
         "jti": claims["jti"],
         "ancestors": list(grant.ancestors),
         "expires_at": grant.expires,

@@ -82,7 +82,7 @@ class Revoker:
         if is_opaque(token):
             await self._opaque.forget(token)  # 5
         await self._audit.write(  # 6
-            "token.revoked",
+            "revocation.added",
             {
                 "client": client.spiffe_id,
                 "subject": proven.claims.get("sub"),

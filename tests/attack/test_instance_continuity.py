@@ -52,7 +52,7 @@ async def test_the_same_instance_continues_also_what_it_renewed(authority: Runni
     assert named(second) == (first.x5t,)
     assert named(third) == (second.x5t, first.x5t)
     assert named(fourth) == (third.x5t, second.x5t, first.x5t)
-    issued = [line for line in authority.audit() if line["event"] == "svid.attested"]
+    issued = [line for line in authority.audit() if line["event"] == "identity.issued" and line["kind"] == "x509_svid"]
     assert [line["instance"] for line in issued] == [POD] * 3
     assert issued[-1]["continues"] == list(named(fourth))
 

@@ -100,7 +100,7 @@ async def test_who_holds_a_token_may_revoke_it(audience):
         assert await revoke(bench, holder, token) is None
         assert await introspected(bench, holders[audience], token) == INACTIVE
         event, record = bench.audit.records[-1]
-        assert (event, record["client"], record["subject"]) == ("token.revoked", holder.spiffe_id, "alice")
+        assert (event, record["client"], record["subject"]) == ("revocation.added", holder.spiffe_id, "alice")
         assert record["until"] == EPOCH + 300 + 600
 
 

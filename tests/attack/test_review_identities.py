@@ -75,7 +75,7 @@ async def test_revoking_one_token_again_and_again_does_not_fill_the_log():
     for _ in range(20):
         assert await bench.service.revoke(SCORER, fields_of(token=token)) is None
     assert await bench.store.last(LOG) == 2
-    assert [event for event, _ in bench.audit.records].count("token.revoked") == 20
+    assert [event for event, _ in bench.audit.records].count("revocation.added") == 20
     assert await bench.refused(SCORER, token, STORAGE) == REVOKED
 
 

@@ -11,7 +11,18 @@ from cryptography import x509
 
 from extauthz.keys import successor
 from extauthz.sts.answers import ACCESS_TOKEN, CLIENT_CREDENTIALS, EXCHANGE
-from tests.support.authority import ENTRIES, RunningAuthority, Svid, authorities, csr, entry, new_key, running, svid_of
+from tests.support.authority import (
+    ENTRIES,
+    RunningAuthority,
+    Svid,
+    audit_text,
+    authorities,
+    csr,
+    entry,
+    new_key,
+    running,
+    svid_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -151,7 +162,7 @@ decision if {
         events = [line["event"] for line in authority.audit()]
         assert events.count("token.issued") == 1
         assert events.count("token.exchanged") == 1
-        assert "eyJ" not in (tmp_path / "audit.jsonl").read_text()
+        assert "eyJ" not in audit_text(tmp_path)
 
 
 async def polled(http: httpx.AsyncClient, path: str, **query: Any) -> dict[str, Any]:
@@ -254,12 +265,12 @@ async def test_every_order_and_every_credential_has_a_record(authority: RunningA
     svid = await authority.attest("agent")
     await authority.renew(svid)
     lines = authority.audit()
-    assert [line["event"] for line in lines if line["event"].startswith(("svid.", "join"))] == [
-        "svid.own",
+    assert [line["event"] for line in lines if line["event"].startswith(("identity.", "join"))] == [
+        "identity.issued",
         "join_token.issued",
-        "svid.attested",
-        "svid.renewed",
+        "identity.issued",
+        "identity.renewed",
     ]
-    attested = next(line for line in lines if line["event"] == "svid.attested")
+    attested = [line for line in lines if line["event"] == "identity.issued"][1]
     assert attested["certificate"] == svid.x5t
     assert attested["selectors"] == ["join:agent"]

@@ -52,7 +52,7 @@ async def test_a_workload_notices_nothing_of_rotations(tmp_path: Path) -> None:
 
 def own_certificates(authority: RunningAuthority) -> set[str]:
     """The CAs that have signed the listener's certificate."""
-    return {line["authority"] for line in authority.audit() if line["event"] == "svid.own"}
+    return {line["authority"] for line in authority.audit() if line.get("kind") == "own_certificate"}
 
 
 def issuer(chain: str) -> str:

@@ -180,8 +180,8 @@ class Two:
 
     def facts(self) -> list[dict[str, Any]]:
         """The authority's audit records."""
-        audit = self.gateway.directory.parent / "authority" / "audit.jsonl"
-        return [json.loads(line) for line in audit.read_text().splitlines()]
+        directory = self.gateway.directory.parent / "authority"
+        return [json.loads(line) for line in authorities.audit_text(directory).splitlines()]
 
     async def exchanged(self, token: str) -> str:
         answer = await self.gateway.check("egress", token)

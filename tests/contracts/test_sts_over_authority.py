@@ -10,7 +10,7 @@ import pytest
 from extauthz.outbound import Outbound
 from extauthz.sts.answers import ACCESS_TOKEN, EXCHANGE, JWT, SIGN_IN, Issued, Refused
 from extauthz.sts.client import ExchangeClient
-from tests.support.authority import entry, running
+from tests.support.authority import audit_text, entry, running
 from tests.support.sts import claims_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def test_chain_narrows_and_ends_with_its_root(tmp_path: Path) -> None:
         late = await ask(authority, middle, first.token, Question("model"))
         assert isinstance(late, Refused)
         assert "token.revoked" in late.description
-        records = (tmp_path / "audit.jsonl").read_text()
+        records = audit_text(tmp_path)
         assert not any(token in records for token in (user, first.token, second.token))
 
 

@@ -82,7 +82,7 @@ async def test_the_listeners_certificate_is_renewed_at_half_its_life(
     await own.refresh()
     assert tls._newest is not first
     assert own.expires_at > ends
-    assert audit.events == ["svid.own"] * 2
+    assert audit.events == ["identity.issued"] * 2
 
 
 async def test_new_anchors_are_taken_and_a_distrusted_ca_is_left_at_once(
@@ -99,11 +99,11 @@ async def test_new_anchors_are_taken_and_a_distrusted_ca_is_left_at_once(
     await own.refresh()
     second = tls._newest
     assert second is not first
-    assert audit.events == ["svid.own"]  # the same certificate, other anchors
+    assert audit.events == ["identity.issued"]  # the same certificate, other anchors
     await ca.rotate("x509", compromised=True)
     await own.refresh()
     assert tls._newest is not second
-    assert audit.events == ["svid.own"] * 2
+    assert audit.events == ["identity.issued"] * 2
     assert own._issued is not None
     assert peers.anchors().trust(own._issued.certificate, clock.now())
 
@@ -213,6 +213,7 @@ def test_no_anchors_trust_nobody() -> None:
 
 
 BLOCK = """
+audit: {directory: audit}
 authority:
   trust_domain: bank.example
   sts: {issuer: 'https://authority.bank.example'}

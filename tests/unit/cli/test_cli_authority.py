@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from extauthz.cli import app
 from extauthz.errors import ConfigError
-from tests.support.authority import RunningAuthority, csr, new_key, running, write_config
+from tests.support.authority import RunningAuthority, audit_text, csr, new_key, running, write_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ async def test_an_operators_day(authority: RunningAuthority) -> None:
     code, revoked, _ = await command(authority, "revoke", "token", "--reason", "lost", stdin="secret-token\n")
     (entry,) = json.loads(revoked)["revoked"]
     assert (entry["kind"], len(entry["value"]), entry["reason"]) == ("token", 64, "lost")
-    assert "secret-token" not in (authority.directory / "audit.jsonl").read_text() + revoked
+    assert "secret-token" not in audit_text(authority.directory) + revoked
 
 
 async def test_refusals_are_told_in_a_line(authority: RunningAuthority) -> None:

@@ -19,7 +19,7 @@ USERS = {"users": {"alice": {"audiences": ["edge"]}}}
 def authority(*entries: dict[str, Any], **more: Any) -> dict[str, Any]:
     attestation = {"attestors": [{"kind": "join_token"}]}
     block = {"trust_domain": "bank.example", "attestation": attestation, "entries": list(entries), "sts": STS, **more}
-    return {"authority": block}
+    return {"authority": block, "audit": {"directory": "audit"}}
 
 
 def entry(**more: Any) -> dict[str, Any]:

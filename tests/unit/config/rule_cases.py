@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import authority_cases
+from . import audit_cases, authority_cases
 from .conftest import GATEWAY, REMOVE
 
 ISSUER = {"name": "b2", "issuer": "https://b2.example", "algorithms": ["ES256"], "jwks": {"file": "keys.json"}}
@@ -147,7 +147,12 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("one_request_has_one_route", {"routes.0.match.hosts": [], **more()}, "routes[2].match", "same"),
     ("effects_are_decided_before", {"routes.1.evaluation": "async"}, "routes[1].evaluation", "afterwards"),
-    ("effects_are_decided_before", {"routes.1.on_failure": "open"}, "routes[1].on_failure", "would go on without the policy"),
+    (
+        "effects_are_decided_before",
+        {"routes.1.on_failure": "open"},
+        "routes[1].on_failure",
+        "would go on without the policy",
+    ),
     (
         "effects_are_decided_before",
         {"routes.1.effects": ["side_effects"], "routes.1.credential": "none", "routes.1.token": REMOVE},
@@ -579,5 +584,5 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("tls_is_not_for_unix_sockets", {"server.listen": "unix:///run/c.sock"}),
     ("effects_leave_a_record", {"telemetry.records.output": "none", "routes.1.effects": []}),
 ]
-REFUSED += authority_cases.REFUSED
-ACCEPTED += authority_cases.ACCEPTED
+REFUSED += [*audit_cases.REFUSED, *authority_cases.REFUSED]
+ACCEPTED += [*audit_cases.ACCEPTED, *authority_cases.ACCEPTED]

@@ -12,7 +12,7 @@ from extauthz.config.loader import validate
 from extauthz.errors import ConfigError
 from extauthz.strict_yaml import parse
 
-from . import authority_cases
+from . import audit_cases, authority_cases
 from .conftest import REMOVE
 from .rule_cases import ACCEPTED, ISSUER, REFUSED, more, own
 
@@ -77,6 +77,7 @@ ADVICE: list[tuple[str, dict[str, Any], str]] = [
     ("files_are_there", {}, "policy.path"),
     ("entrypoints_have_a_package", {"routes.0.policy": "extauthz/payment/decision"}, "routes[0].policy"),
     ("health_and_metrics_are_visible", {"server.http": "0.0.0.0:9190"}, "server.http"),
+    *audit_cases.ADVICE,
     *authority_cases.ADVICE,
 ]
 QUIET = {"revocation.file": "revoked.yaml"}

@@ -48,7 +48,6 @@ def authority(**changes: Any) -> dict[str, Any]:
         "sts": sts,
         "entries": entries,
         "attestation": {"attestors": [cluster, *changes.pop("attestors", [])]},
-        "audit": "stderr",
         **changes,
     }
     return {
@@ -56,6 +55,7 @@ def authority(**changes: Any) -> dict[str, Any]:
         "environment": "dev",
         "store": {"kind": "memory"},
         "policy": {"path": "p"},
+        "audit": {"directory": "audit"},
         "authority": block,
     }
 

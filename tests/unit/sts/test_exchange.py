@@ -237,7 +237,7 @@ async def test_record_says_all_but_the_token():
         "scopes": ["transfers:read"],
         "purpose": "payment",
         "kind": "access_token",
-        "chain": [GATEWAY.spiffe_id],
+        "actors": [GATEWAY.spiffe_id],
         "jti": claims["jti"],
         "ancestors": ["t-1"],
         "expires_at": claims["exp"],

@@ -52,7 +52,7 @@ async def test_a_session_that_ended_takes_its_tokens_with_it():
     bench.clock.advance(10)
     fresh = bench.user_token(iat=EPOCH + 70, exp=EPOCH + 400)
     assert await bench.exchanged(GATEWAY, fresh, MODEL)
-    record = next(fields for name, fields in bench.audit.records if name == "token.revoked")
+    record = next(fields for name, fields in bench.audit.records if name == "revocation.added")
     assert record == {
         "transmitter": "idp",
         "jti": "event-1",
@@ -104,7 +104,7 @@ async def test_what_ends_a_session(kind, inside, ends):
     bench = desk()
     assert await bench.service.event(event(bench, events={kind: inside})) is None
     assert await bench.store.last("revocations") == int(ends)
-    assert bench.audit.records[-1][0] == ("token.revoked" if ends else "event.ignored")
+    assert bench.audit.records[-1][0] == ("revocation.added" if ends else "event.ignored")
 
 
 @pytest.mark.parametrize(
