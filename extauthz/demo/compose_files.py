@@ -163,6 +163,7 @@ def extauthz_settings(layout: Layout, zone: Zone, number: int = 1) -> dict[str, 
     settings["outbound"] = {"trust_bundle": str(layout.public / "lab.pem")}  # the catalogue's
     settings["policy"] = _sidecar(place.socket("opa" + suffix(number)))
     settings["telemetry"]["records"]["output"] = "stdout"
+    settings["audit"] = {"directory": "/tmp/audit", "sinks": [{"kind": "stdout"}]}  # noqa: S108 - of a container of its own
     if "api_keys" in settings:
         settings["api_keys"]["file"] = str(place.root / "extauthz" / "api-keys.yaml")
     return settings

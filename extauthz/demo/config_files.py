@@ -180,6 +180,7 @@ def extauthz_settings(layout: Layout, zone: Zone) -> dict[str, Any]:
         "attributes": {"sources": routes.sources(zone, layout.catalogue)},
         "policy": {"engine": "sidecar", "path": str(shared("policies"))},
         "telemetry": {"records": {"output": str(place.records), "labels": {"zone": zone.name}}, "log_level": "warning"},
+        "audit": {"directory": str(place.root / "audit")},
         "routes": routes.routes(zone),
     }
     if zone.next:

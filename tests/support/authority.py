@@ -217,7 +217,7 @@ def write_config(
         "version": 1,
         "environment": "test",
         "policy": {"engine": "embedded", "path": "policy"},
-        "audit": {"directory": "audit"},
+        "audit": settings.pop("audit", {"directory": "audit"}),
         "authority": {**block, **settings},
         **({"store": store} if store else {}),
     }

@@ -85,7 +85,7 @@ def test_a_file_without_an_authority_is_refused(tmp_path: Path, verb: list[str])
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"audit": "/dev/full"}, "audit record cannot be written"),
+        ({"audit": {"directory": "/dev/null"}}, "the audit directory /dev/null cannot be used"),
         ({"admin": "unix:///nowhere/admin.sock"}, "the directory does not exist"),
         ({"listen": "203.0.113.1:8443"}, "cannot listen on 203.0.113.1:8443"),
         ({"policy": "package extauthz.other\n\ndecision := true\n"}, "no rule at extauthz/exchange/decision"),
