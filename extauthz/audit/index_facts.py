@@ -20,8 +20,16 @@ def subject(record: Mapping[str, Any]) -> Mapping[str, Any]:
         return found
     if not isinstance(found, str) or not found:
         return _NOTHING
-    named = {"type": "subject_type", "issuer": "subject_issuer", "token": "subject_digest", "act": "chain"}
+    named = {"type": "subject_type", "issuer": "subject_issuer", "token": "subject_digest"}
     return {"id": found, **{name: record[flat] for name, flat in named.items() if record.get(flat)}}
+
+
+def acting(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Who acts for the subject, the current actor first; of an exchange, with the token that was made."""
+    for actors in (record.get("actors"), record.get("act"), record.get("chain"), subject(record).get("act")):
+        if isinstance(actors, list):
+            return texts(actors)
+    return ()
 
 
 def workload(record: Mapping[str, Any]) -> Any:
@@ -53,6 +61,11 @@ def made(record: Mapping[str, Any]) -> Any:
     """Digest of the token that was made of the one that came, or issued."""
     found = part(record, "exchange").get("token") or record.get("digest") or record.get("token_sha256")
     return found[:_DIGEST] if isinstance(found, str) else None
+
+
+def audience(record: Mapping[str, Any]) -> str:
+    """For whom a token was made."""
+    return ", ".join(texts(part(record, "exchange").get("audience")) or texts(record.get("audience")))
 
 
 def text(value: Any) -> str:

@@ -92,12 +92,6 @@ def policy(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "uid": name, "is_applied": True, **({"version": revision} if revision else {})}
 
 
-def audience(record: Mapping[str, Any]) -> str:
-    """For whom a token was made."""
-    exchange = facts.part(record, "exchange")
-    return ", ".join(facts.texts(exchange.get("audience")) or facts.texts(record.get("audience")))
-
-
 def token(record: Mapping[str, Any]) -> dict[str, Any]:
     """What was given out; its digest alone names it."""
     digest = facts.text(facts.made(record)) or facts.text(record.get("certificate"))

@@ -29,7 +29,7 @@ def _known(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     request, resource = facts.part(record, "request"), facts.part(record, "resource")
     yield "when", facts.text(record.get("timestamp"))
     yield "who", who(record)
-    for actor in facts.texts(facts.subject(record).get("act")):
+    for actor in facts.acting(record):
         yield "acting for it", actor
     yield "workload", facts.text(facts.workload(record))
     yield "from", facts.text(record.get("requested_by"))

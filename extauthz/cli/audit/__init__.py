@@ -13,6 +13,7 @@ VERBS: Final[tuple[str, ...]] = (
     "tail",
     "show",
     "export",
+    "reconstruct",
     "key",
 )
 """Verb → `extauthz.cli.audit.<verb>.run`; listed in the order of the help."""
