@@ -6,7 +6,9 @@ Everything is built from one generation, from the bottom up, before any of it is
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from extauthz.api.evaluations import Evaluations
 from extauthz.api.rollouts import Rollouts
 from extauthz.attributes.plan import build_plan
 from extauthz.attributes.registry import build_sources, outbound_urls
+from extauthz.audit.trail import AuditTrail
 from extauthz.authn import files as watched_files
 from extauthz.authn.api_key import HEADER as API_KEY
 from extauthz.authn.api_key import ApiKeys
@@ -35,16 +38,21 @@ from extauthz.authn.workload import WorkloadVerifier
 from extauthz.authzen.evaluator import Evaluator
 from extauthz.check.admission import Admission, rank
 from extauthz.check.break_glass import BreakGlass
+from extauthz.check.budget import Budget
 from extauthz.check.compat import pipeline as compat
 from extauthz.check.compat import result as plugin_result
 from extauthz.check.credential import CredentialStage
 from extauthz.check.exchange import Exchanger, Wanted
+from extauthz.check.judgement import Background
 from extauthz.check.own_identity import ServerIdentity
 from extauthz.check.pipeline import Pipeline, Route
 from extauthz.check.policy_input import InputTemplate
 from extauthz.check.policy_stage import PolicyStage
 from extauthz.check.router import Router
 from extauthz.check.routes import VARIABLE, RouteSettings
+from extauthz.endpoint import Endpoints
+from extauthz.guarded import Guarded
+from extauthz.judgement.office import Office
 from extauthz.outbound import Outbound
 from extauthz.policy import result
 from extauthz.policy.engines import Engines
@@ -65,6 +73,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from extauthz.attributes.registry import Sources
+    from extauthz.breaker import State
     from extauthz.clock import Clock
     from extauthz.config import Config
     from extauthz.generation import Generation
@@ -74,6 +83,8 @@ if TYPE_CHECKING:
     from extauthz.policy.projection import Projector
     from extauthz.policy.settings import PolicySettings
     from extauthz.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +96,9 @@ class Active:
     pipeline: Pipeline
     api: Api
     engine: Engine
+    fallback: Engine | None
+    """The last known good policy in this process; None where no route degrades."""
+    endpoints: Endpoints
     rollout: Rollout | None
     keys: KeyStore
     api_keys: ApiKeys
@@ -92,6 +106,11 @@ class Active:
     follower: Follower | None
     tokens: BearerVerifier
     recorder: Recorder
+    audit: AuditTrail | None
+    office: Office | None
+    """Asynchronous judgement; it goes on under every generation with the same settings."""
+    background: Background | None
+    """What judges there under this generation."""
     tracer: Tracer | None
     outbound: Outbound
     identity: ServerIdentity | None
@@ -101,6 +120,8 @@ class Active:
 
     async def close(self, successor: Active | None = None) -> None:
         """`successor` goes on with what it shares with this one: the identity where its settings are the same."""
+        if self.office is not None and (successor is None or successor.office is not self.office):
+            await self.office.close()
         await self.tasks.close()
         if self.own_outbound is not None:
             await self.own_outbound.close()
@@ -112,10 +133,24 @@ class Active:
         if self.rollout is not None:
             await self.rollout.close()
         await self.engine.close()
+        if self.fallback is not None:
+            await self.fallback.close()
         await self.outbound.close()
         await self.recorder.close()
         if self.tracer is not None:
             await self.tracer.close()
+        if self.audit is not None and (successor is None or successor.audit is not self.audit):
+            await self.audit.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Deciding:
+    """Who decides: the policy's engine, the one in reserve, the candidate, and the stage where they are asked."""
+
+    engine: Engine
+    fallback: Engine | None
+    rollout: Rollout | None
+    stage: PolicyStage
 
 
 class Assembly:
@@ -133,22 +168,53 @@ class Assembly:
         Nothing of it is visible yet. Raises ConfigError, EngineFault or MissingPart; nothing is left then.
         """
         config = await asyncio.to_thread(generation.config)
-        known = None if running is None else running.revocations
-        former = None if running is None else running.identity
-        if config.identity is None:
-            return await self._assemble(generation, config, None, known)
-        if former is not None and former.settings == config.identity:
-            return await self._assemble(generation, config, former, known)
-        identity = ServerIdentity(config.identity, self._clock, partial(self._metrics.certificate, "svid"))
-        try:
-            await identity.start()
-            return await self._assemble(generation, config, identity, known)
-        except BaseException:
-            await identity.close()
-            raise
+        async with AsyncExitStack() as undo:
+            audit = None if running is None else running.audit
+            if audit is None or audit.settings != config.audit:
+                audit = await self._audit(config)
+                if audit is not None:
+                    undo.push_async_callback(audit.close)
+            identity = None if running is None else running.identity
+            if config.identity is None:
+                identity = None
+            elif identity is None or identity.settings != config.identity:
+                identity = ServerIdentity(config.identity, self._clock, partial(self._metrics.certificate, "svid"))
+                undo.push_async_callback(identity.close)
+                await identity.start()
+            known = None if running is None else running.revocations
+            office = None if running is None else running.office
+            if office is None or office.settings != config.judgement:
+                office = await self._office(config)
+                if office is not None:
+                    undo.push_async_callback(office.close)
+            active = await self._assemble(generation, config, identity, known, audit, office)
+            if office is not None:
+                await office.start()
+            undo.pop_all()
+            return active
+
+    async def _audit(self, config: Config) -> AuditTrail | None:
+        """One a process: it goes on under every generation with the same settings. Raises AuditError."""
+        if config.audit.directory is None:
+            return None
+        count = self._metrics.count
+        return await AuditTrail.open(
+            config.audit,
+            "serve",
+            self._clock,
+            verify=await asyncio.to_thread(config.outbound.verify),
+            written=lambda records: count("extauthz_audit_records_total", count=records),
+            dropped=lambda records: count("extauthz_audit_dropped_total", count=records),
+        )
 
     async def _assemble(
-        self, generation: Generation, config: Config, identity: ServerIdentity | None, known: Revocations | None
+        self,
+        generation: Generation,
+        config: Config,
+        identity: ServerIdentity | None,
+        known: Revocations | None,
+        audit: AuditTrail | None,
+        office: Office | None,
     ) -> Active:
         """Builds the parts from the bottom up."""
         clock = self._clock
@@ -160,6 +226,7 @@ class Assembly:
         verify = await asyncio.to_thread(config.outbound.verify)
         outbound = Outbound([*urls, *outbound_urls(config.attributes), *config.revocation.outbound_urls], verify=verify)
         own_outbound = _own_outbound(config, identity)
+        endpoints = Endpoints(clock, self._moved)
         revocations = Revocations(config.revocation, clock)
         if known is not None:
             await asyncio.to_thread(revocations.inherit, known)
@@ -177,33 +244,38 @@ class Assembly:
             send=outbound.send,
             own=None if own_outbound is None else own_outbound.send,
             asked=partial(self._metrics.upstream, "introspection"),
+            endpoint=partial(endpoints.make, settings=config.outbound.breaker, kind="introspection"),
         )
         sources = await asyncio.to_thread(
-            build_sources, config.attributes, outbound=outbound, clock=clock, tasks=tasks, waited=self._waited
+            build_sources,
+            config.attributes,
+            outbound=lambda source: Guarded(
+                outbound,
+                endpoints.make(source.name, source.timeout, config.outbound.breaker, "attributes"),
+                clock,
+            ),
+            clock=clock,
+            tasks=tasks,
+            waited=self._waited,
         )
         routes = [(route, _route(route, config, generation, sources)) for route in config.routes]
-        watched: list[watched_files.Reloadable] = [revocations, workloads, api_keys]
-        grants = None
-        if config.break_glass is not None:
-            grants = await asyncio.to_thread(Grants, config.break_glass, revocations, clock)
-            watched.append(grants)
-        engines = Engines(config.policy, clock=clock, read=_reader(config.policy), epoch=lambda: revocations.epoch)
-        engine = await engines.live(generation.policy, generation.report, generation.opa)
+        grants = await self._grants(config, revocations)
+        watched: list[watched_files.Reloadable] = [
+            revocations,
+            workloads,
+            api_keys,
+            *([] if grants is None else [grants]),
+        ]
         kept = config.api.decisions
         tickets = None if kept is None else Tickets(kept.keep, inputs=kept.inputs, mask=kept.mask)
         tracer = self._tracer(config, verify)
-        recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets, tracer=tracer)
-        try:
-            rollout = await self._rollout(generation, config, engines, engine, recorder)
-        except BaseException:
-            await engine.close()
-            raise
+        recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets, audit=audit, tracer=tracer)
+        deciding = await self._deciding(generation, config, revocations, endpoints, recorder)
+        rollout, policy = deciding.rollout, deciding.stage
+        background = self._background(config, office, [route for _, route in routes], recorder, audit)
         make: Callable[..., Pipeline] = Pipeline
         if config.policy.compat:
             make = await asyncio.to_thread(compat.prepare, config.policy.opa_envoy_plugin, routed=bool(routes))
-        policy = PolicyStage(
-            engine, metrics=self._metrics, clock=clock, engine_name=config.policy.engine, rollout=rollout
-        )
         pipeline = make(
             router=Router(routes),
             workloads=workloads,
@@ -215,7 +287,10 @@ class Assembly:
             clock=clock,
             max_deadline=config.server.max_deadline,
             transport=self._transport,
-            exchanger=self._exchanger(config, identity, own_outbound, revocations, tasks),
+            exchanger=self._exchanger(config, identity, own_outbound, revocations, endpoints, tasks),
+            audit=audit,
+            quarantine=None if office is None else office.confined,
+            judgement=background,
             admission=self._admission(config),
             break_glass=grants and BreakGlass(grants, Uses(self._run_dir), metrics=self._metrics, clock=clock),
         )
@@ -227,6 +302,8 @@ class Assembly:
             await follower.first()
             follower.start(tasks)
         recorder.start(tasks)
+        if office is not None:
+            await office.start()
         if tracer is not None:
             tracer.start(tasks)
         if rollout is not None:
@@ -237,7 +314,9 @@ class Assembly:
             config=config,
             pipeline=pipeline,
             api=api,
-            engine=engine,
+            engine=deciding.engine,
+            fallback=deciding.fallback,
+            endpoints=endpoints,
             rollout=rollout,
             keys=keys,
             api_keys=api_keys,
@@ -245,11 +324,47 @@ class Assembly:
             follower=follower,
             tokens=tokens,
             recorder=recorder,
+            audit=audit,
+            office=office,
+            background=background,
             tracer=tracer,
             outbound=outbound,
             identity=identity,
             own_outbound=own_outbound,
             tasks=tasks,
+        )
+
+    async def _office(self, config: Config) -> Office | None:
+        """One a process, as the audit trail. Raises ConfigError."""
+        if config.judgement is None:
+            return None
+        metrics = self._metrics
+        return await Office.open(
+            config.judgement,
+            self._clock,
+            busy=lambda: metrics.in_flight > 0,
+            random=random.random,
+            alerted=partial(metrics.count, "extauthz_judgement_alerts_total"),
+            verify=await asyncio.to_thread(config.outbound.verify),
+        )
+
+    async def _grants(self, config: Config, revocations: Revocations) -> Grants | None:
+        if config.break_glass is None:
+            return None
+        return await asyncio.to_thread(Grants, config.break_glass, revocations, self._clock)
+
+    def _background(
+        self,
+        config: Config,
+        office: Office | None,
+        routes: list[Route],
+        recorder: Recorder,
+        audit: AuditTrail | None,
+    ) -> Background | None:
+        if office is None:
+            return None
+        return Background(
+            office, routes, config.attributes, recorder=recorder, metrics=self._metrics, clock=self._clock, audit=audit
         )
 
     def _admission(self, config: Config) -> Admission | None:
@@ -273,19 +388,47 @@ class Assembly:
         identity: ServerIdentity | None,
         own: Outbound | None,
         revocations: Revocations,
+        endpoints: Endpoints,
         tasks: Tasks,
     ) -> Exchanger | None:
         if config.sts is None or identity is None or own is None:
             return None
+        endpoint = endpoints.make("sts", config.sts.timeout, config.outbound.breaker, "token-service")
         return Exchanger(
             config.sts,
-            ExchangeClient(config.sts.url, own),
+            ExchangeClient(config.sts.url, Guarded(own, endpoint, self._clock)),
             own=identity.shown,
             revocations=revocations,
             clock=self._clock,
             tasks=tasks,
             waited=partial(self._metrics.upstream, "sts"),
         )
+
+    async def _deciding(
+        self,
+        generation: Generation,
+        config: Config,
+        revocations: Revocations,
+        endpoints: Endpoints,
+        recorder: Recorder,
+    ) -> _Deciding:
+        """The policy's engines. Raises as `build` does; none is left open then."""
+        settings, clock, metrics = config.policy, self._clock, self._metrics
+        engines = Engines(
+            settings, clock=clock, read=_reader(settings), epoch=lambda: revocations.epoch, endpoints=endpoints
+        )
+        async with AsyncExitStack() as undo:
+            engine = await engines.live(generation.policy, generation.report, generation.opa)
+            undo.push_async_callback(engine.close)
+            fallback = await engines.fallback(generation.fallback)
+            if fallback is not None:
+                undo.push_async_callback(fallback.close)
+            rollout = await self._rollout(generation, config, engines, engine, recorder)
+            undo.pop_all()
+        stage = PolicyStage(
+            engine, metrics=metrics, clock=clock, engine_name=settings.engine, rollout=rollout, fallback=fallback
+        )
+        return _Deciding(engine, fallback, rollout, stage)
 
     async def _rollout(
         self, generation: Generation, config: Config, engines: Engines, live: Engine, recorder: Recorder
@@ -340,6 +483,10 @@ class Assembly:
             live = generation.revision
             rollouts = Rollouts(settings.rollout, tokens=tokens, rollout=rollout, live=live, clock=clock)
         return Api(self._metrics, evaluations=evaluations, decisions=decisions, rollouts=rollouts)
+
+    def _moved(self, endpoint: str, state: State) -> None:
+        log.warning("the breaker of %s is %s", endpoint, state.name.lower().replace("_", "-"))
+        self._metrics.count("extauthz_breaker_transitions_total", endpoint, state.name.lower())
 
     def _waited(self, source: str, seconds: float, good: bool) -> None:  # noqa: FBT001 - the shape of attributes.Waited
         del source
@@ -396,6 +543,7 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
             resource_type=settings.resource.type,
         ),
         failure=settings.failure_plan,
+        budget=Budget.of(settings, attributes=plan is not None and plan.needs_await),
         rank=rank(settings),
         exchange=None if settings.exchange is None else Wanted.of(settings.exchange),
     )

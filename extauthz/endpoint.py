@@ -118,11 +118,10 @@ class Endpoints:
         self._moved = moved
         self._known: dict[str, Endpoint] = {}
 
-    def make(self, name: str, settings: BreakerSettings, timeout: float) -> Endpoint:
-        """The endpoint of this name, made at the first question for it."""
-        made = self._known.get(name)
-        if made is None:
-            made = self._known[name] = Endpoint(name, settings, self._clock, timeout=timeout, moved=self._moved)
+    def make(self, name: str, timeout: float, settings: BreakerSettings, kind: str = "") -> Endpoint:
+        """A new endpoint. Where another part has the name already, `kind` stands before it."""
+        label = f"{kind}:{name}" if name in self._known else name
+        made = self._known[label] = Endpoint(label, settings, self._clock, timeout=timeout, moved=self._moved)
         return made
 
     def states(self) -> dict[str, State]:

@@ -20,10 +20,11 @@ import ssl
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path  # noqa: TC003 - pydantic resolves the annotation when the class is made
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 
+from extauthz.endpoint import BreakerSettings
 from extauthz.errors import ConfigError, ConfigProblem, OutboundError
 from extauthz.settings import Settings
 
@@ -38,6 +39,8 @@ class OutboundSettings(Settings):
 
     trust_bundle: Path | None = None
     """PEM file with the authorities that vouch for them over https, instead of the public ones; for a private CA."""
+    breaker: BreakerSettings = BreakerSettings()
+    """When an attribute source, an introspection endpoint or the token service is left alone because it fails."""
 
     def verify(self) -> ssl.SSLContext | bool:
         """What `Outbound` takes; reads the file. Raises ConfigError."""
@@ -53,12 +56,32 @@ class OutboundSettings(Settings):
             ) from None
 
 
+class NoAnswer(OutboundError):
+    """There was no connection, it broke, or the time was over; any other OutboundError is about what was answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     status: int
     headers: Mapping[str, str]
     """Lower-case names; the values of a repeated header are joined with a comma."""
     body: bytes
+
+
+class Sends(Protocol):
+    """What sends one request: `Outbound`, or what stands before it (`guarded`)."""
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 0.0,
+        max_bytes: int = 0,
+    ) -> Response:
+        """As `Outbound.send`."""
 
 
 def origin(url: str) -> str:
@@ -166,10 +189,10 @@ class Outbound:
             ):
                 return await _read(response, place, max_bytes or self._max_bytes)
         except TimeoutError:
-            raise OutboundError(f"{place} did not answer in time") from None
+            raise NoAnswer(f"{place} did not answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, RuntimeError, ValueError) as error:
             # 6: RuntimeError is a closed client, ValueError a header that is not ASCII
-            raise OutboundError(f"{place}: {type(error).__name__}") from None
+            raise NoAnswer(f"{place}: {type(error).__name__}") from None
         finally:
             pool.calls -= 1
             if pool is not self._pool and not pool.calls:

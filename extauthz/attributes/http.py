@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from extauthz.attributes.settings import HttpSource
     from extauthz.attributes.source import AttributeQuestion
     from extauthz.clock import Clock
-    from extauthz.outbound import Outbound, Response
+    from extauthz.outbound import Response, Sends
     from extauthz.tasks import Tasks
 
     Waited = Callable[[str, float, bool], None]
@@ -66,7 +66,7 @@ class HttpService:
     """One configured service: its calls and its cache, shared by every route that uses it."""
 
     settings: HttpSource
-    outbound: Outbound
+    outbound: Sends
     clock: Clock
     tasks: Tasks
     waited: Waited

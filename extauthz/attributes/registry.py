@@ -12,13 +12,13 @@ from extauthz.attributes.static import StaticValues
 from extauthz.errors import ConfigError, ConfigProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from extauthz.attributes.http import Waited
     from extauthz.attributes.settings import AttributesSettings
     from extauthz.attributes.source import AttributeSource
     from extauthz.clock import Clock
-    from extauthz.outbound import Outbound
+    from extauthz.outbound import Sends
     from extauthz.tasks import Tasks
 
 _LONGEST_TOKEN: Final = 8192
@@ -55,14 +55,22 @@ def outbound_urls(settings: AttributesSettings) -> tuple[str, ...]:
 
 
 def build_sources(
-    settings: AttributesSettings, *, outbound: Outbound, clock: Clock, tasks: Tasks, waited: Waited | None = None
+    settings: AttributesSettings,
+    *,
+    outbound: Callable[[HttpSource], Sends],
+    clock: Clock,
+    tasks: Tasks,
+    waited: Waited | None = None,
 ) -> Sources:
-    """Every configured source. Reads token files, so it may block. Raises ConfigError."""
+    """Every configured source; `outbound` gives each its client. Reads token files, so it may block.
+
+    Raises ConfigError.
+    """
     sources = Sources()
     for index, source in enumerate(settings.sources):
         if isinstance(source, HttpSource):
             bearer = _bearer(source, f"attributes.sources.{index}.bearer_token_file")
-            service = HttpService(source, outbound, clock, tasks, waited or _unobserved, bearer)
+            service = HttpService(source, outbound(source), clock, tasks, waited or _unobserved, bearer)
             sources.add(HttpValues(service))
         elif isinstance(source, RequestSource):
             sources.add(RequestValues(source))

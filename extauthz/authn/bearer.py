@@ -20,7 +20,7 @@ from extauthz.errors import ConfigError, ConfigProblem
 from extauthz.model import Deny, deny
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from extauthz.authn.introspection import Asked
     from extauthz.authn.introspection_client import Send
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from extauthz.authn.settings import IssuerSettings, TokenRule
     from extauthz.authn.tokens import TokenVerifier
     from extauthz.clock import Clock
+    from extauthz.endpoint import Endpoint
     from extauthz.model import Workload
     from extauthz.tasks import Tasks
 
@@ -67,8 +68,10 @@ class BearerVerifier:
         send: Send,
         own: Send | None,
         asked: Asked,
+        endpoint: Callable[[str, float], Endpoint] | None = None,
     ) -> Self:
         """`send` calls with nothing but a client secret, `own` (None: there is none) with the server's certificate.
+        `endpoint` makes what watches over an issuer that is asked, by its name and its timeout.
 
         Raises ConfigError.
         """
@@ -80,7 +83,8 @@ class BearerVerifier:
             if way is None:
                 problem = f"issuer {issuer.name}: `client: mtls` needs a certificate of the server's own"
                 raise ConfigError((ConfigProblem("", 0, "issuers", problem, "configure `identity`"),))
-            introspectors.append(Introspector(issuer, way, revocations, clock, tasks, asked))
+            watched = None if endpoint is None else endpoint(issuer.name, issuer.introspection.timeout)
+            introspectors.append(Introspector(issuer, way, revocations, clock, tasks, asked, watched))
         return cls(jwts, introspectors)
 
     @property

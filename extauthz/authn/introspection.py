@@ -6,7 +6,9 @@ Laws
   sign-in are asked on each use (`held.judge`). "Not active" is believed shorter, and remembered apart.
 - Checks that need the same answer share one question, which outlives the Check that started it.
 - Questions at the same time are bounded, and so are those that wait; an issuer that fails again and again is left alone
-  for a moment, and then asked by one Check alone. Meanwhile → `engine.introspection_unavailable`.
+  for a moment, and then asked by one Check alone (`breaker`). Meanwhile → `engine.introspection_unavailable`.
+- Only where there was no answer is the denial `Away`: who presents a token can spoil the answer about it, and must not
+  open a route with it.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from extauthz.authn.held import Held, Verified, judge
 from extauthz.authn.introspection_answer import accept_answer
 from extauthz.authn.introspection_client import IntrospectionClient, Send, Unusable
 from extauthz.authn.tokens import digest
+from extauthz.endpoint import REFUSED, BreakerSettings, Endpoint
 from extauthz.errors import OutboundError
 from extauthz.lru import SegmentedLru
-from extauthz.model import Deny, deny
+from extauthz.model import Deny, away, deny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 WAITING: Final = 8
 """Questions that may wait for their turn, as a multiple of those at the same time."""
-FAILURES: Final = 5
-"""Failures in a row after which the issuer is left alone."""
-PAUSE: Final = 1.0
-"""For how many seconds."""
 INACTIVE: Final = deny("token.inactive")
+_UNAVAILABLE: Final = "engine.introspection_unavailable"
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +65,9 @@ class Introspector:
         clock: Clock,
         tasks: Tasks,
         asked: Asked = lambda _seconds, _good: None,
+        endpoint: Endpoint | None = None,
     ) -> None:
+        """`endpoint` None: one of its own, with the usual breaker."""
         if issuer.introspection is None:
             raise AssertionError("the issuer has no introspection")
         self.issuer = issuer
@@ -79,8 +81,8 @@ class Introspector:
         self._inactive: SegmentedLru[bytes, float] = SegmentedLru(self._settings.refused_entries)
         self._flights: dict[bytes, asyncio.Task[dict[str, Any] | Deny]] = {}
         self._slots = asyncio.Semaphore(self._settings.max_concurrent)
-        self._failures = 0
-        self._left_alone_until = float("-inf")
+        timeout = issuer.introspection.timeout
+        self._endpoint = endpoint or Endpoint(issuer.name, BreakerSettings(), clock, timeout=timeout)
 
     def cached(
         self, token: str, rule: TokenRule, workload: Workload | None, local: Accepted | None = None
@@ -149,7 +151,7 @@ class Introspector:
         hashed = digest(token)
         now = self._clock.monotonic()
         if deadline <= now:
-            return deny("engine.deadline", "the issuer was not asked")
+            return away("engine.deadline", "the issuer was not asked")
         until = self._inactive.get(hashed)
         if until is not None:
             if now < until:
@@ -157,60 +159,60 @@ class Introspector:
             self._inactive.discard(hashed)
         flight = self._flights.get(hashed)
         if flight is None:
-            if (full := self._full(now)) is not None:
-                return full
-            flight = self._flights[hashed] = self._tasks.start(self._ask(token, hashed), "introspection")
-            flight.add_done_callback(lambda _: self._flights.pop(hashed, None))
+            started = self._start(token, hashed, now)
+            if isinstance(started, Deny):
+                return started
+            flight = started
         left = deadline - now
         # Waited for, not awaited: a Check that goes away takes nobody's answer along.
         done, _ = await asyncio.wait({flight}, timeout=None if isinf(left) else left)
         if not done:
-            return deny("engine.deadline", f"issuer {self.issuer.name} did not answer in time")
+            return away("engine.deadline", f"issuer {self.issuer.name} did not answer in time")
         if flight.cancelled() or flight.exception() is not None:
             return self._unavailable("the question was dropped, see the log")
         return flight.result()
 
-    def _full(self, now: float) -> Deny | None:
-        """Whether another question would be one too many; claims the single try after a pause."""
+    def _start(self, token: str, hashed: bytes, now: float) -> asyncio.Task[dict[str, Any] | Deny] | Deny:
+        """A new question; a denial when it would be one too many."""
         if len(self._flights) >= self._settings.max_concurrent * (1 + WAITING):
             return self._unavailable("too many questions are waiting")
-        if self._failures < FAILURES:
-            return None
-        if now < self._left_alone_until:
+        ticket = self._endpoint.breaker.admit(now)
+        if ticket == REFUSED:
             return self._unavailable("left alone after failures")
-        self._left_alone_until = now + PAUSE + self._settings.timeout
-        return None
+        flight = self._flights[hashed] = self._tasks.start(self._ask(token, hashed, ticket), "introspection")
+        flight.add_done_callback(lambda _: self._flights.pop(hashed, None))
+        return flight
 
-    async def _ask(self, token: str, hashed: bytes) -> dict[str, Any] | Deny:
+    async def _ask(self, token: str, hashed: bytes, ticket: int) -> dict[str, Any] | Deny:
         """One question. A fault is handed back, not raised: nobody may be left to take it."""
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._settings.timeout), self._slots:
                 answer = await self._client.ask(token, self._settings.timeout)
         except (OutboundError, TimeoutError) as error:
-            self._failures += 1
-            return self._failed(str(error) or "no connection was free in time", started)
+            self._endpoint.failed(ticket)
+            return self._unavailable(self._failed(str(error) or "no connection was free in time", started))
         except Unusable as error:
-            self._failures = 0
-            return self._failed(str(error), started)
-        self._failures = 0
-        self._asked(self._clock.monotonic() - started, True)  # noqa: FBT003 - the shape of Asked
+            self._endpoint.answered(ticket, self._clock.monotonic() - started)
+            return deny(_UNAVAILABLE, f"issuer {self.issuer.name}: {self._failed(str(error), started)}")
+        except BaseException:
+            self._endpoint.breaker.untold(ticket)
+            raise
+        seconds = self._clock.monotonic() - started
+        self._endpoint.answered(ticket, seconds)
+        self._asked(seconds, True)  # noqa: FBT003 - the shape of Asked
         if answer is None:
             self._inactive.put(hashed, started + self._settings.negative_ttl)
             return INACTIVE
         return answer
 
-    def _failed(self, problem: str, started: float) -> Deny:
-        now = self._clock.monotonic()
-        if self._failures >= FAILURES:
-            self._left_alone_until = now + PAUSE
-        if self._failures <= FAILURES:  # one line a failure would be a line a request
-            log.warning("issuer %s: introspection failed: %s", self.issuer.name, problem)
-        self._asked(now - started, False)  # noqa: FBT003 - the shape of Asked
-        return self._unavailable(problem)
+    def _failed(self, problem: str, started: float) -> str:
+        log.warning("issuer %s: introspection failed: %s", self.issuer.name, problem)
+        self._asked(self._clock.monotonic() - started, False)  # noqa: FBT003 - the shape of Asked
+        return problem
 
     def _unavailable(self, why: str) -> Deny:
-        return deny("engine.introspection_unavailable", f"issuer {self.issuer.name}: {why}")
+        return away(_UNAVAILABLE, f"issuer {self.issuer.name}: {why}")
 
 
 def _key(token: str, rule: TokenRule, local: Accepted | None) -> bytes:

@@ -86,7 +86,7 @@ class Engines:
             clock=self._clock,
             revision=revision,
             read=self._read,
-            endpoint=self._endpoints.make(name, settings.breaker, settings.timeout),
+            endpoint=self._endpoints.make(name, settings.timeout, settings.breaker),
         )
         engine.start()
         return engine

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from extauthz.authn.claims import Accepted, accept
 from extauthz.authn.held import Verified
-from extauthz.authn.introspection import FAILURES, WAITING
+from extauthz.authn.introspection import WAITING
 from extauthz.authn.introspection_answer import accept_answer
 from extauthz.authn.settings import RevocationSettings
+from extauthz.endpoint import BreakerSettings
 from extauthz.model import Deny, Workload
 from tests.support.certs import TestCa, assert_denied
 from tests.support.introspection import ALWAYS, OPAQUE, TOKEN, URL, active, desk, respond, rule, until
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.attack
 
 SECRET = "a-secret-that-must-stay-one"
 HONEST = Issuer()
+FAILURES = BreakerSettings().failures
 CA = TestCa()
 OWN = CA.leaf("spiffe://bank.example/env/prod/ns/edge/sa/gateway")
 THIEF = CA.leaf("spiffe://bank.example/env/prod/ns/edge/sa/thief")

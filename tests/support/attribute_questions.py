@@ -90,7 +90,7 @@ def request_source(**fields: Any) -> dict[str, Any]:
 def request_plan(**fields: Any) -> AttributePlan:
     """A plan that writes every field to `resource.properties` under its own name."""
     sources = build_sources(
-        settings(request_source(**fields)), outbound=no_outbound(), clock=ManualClock(), tasks=Tasks()
+        settings(request_source(**fields)), outbound=lambda _: no_outbound(), clock=ManualClock(), tasks=Tasks()
     )
     path_variables = [str(rule)[5:] for rule in fields.values() if str(rule).startswith("path:")]
     path_variables += [rule["from"][5:] for rule in fields.values() if isinstance(rule, dict)]

@@ -166,7 +166,7 @@ class Through:
         if not uses:
             return _NOTHING
         here = settings.model_copy(update={"sources": tuple(s for s in settings.sources if s.name not in elsewhere)})
-        sources = build_sources(here, outbound=Outbound(), clock=self._clock, tasks=Tasks())
+        sources = build_sources(here, outbound=lambda _: Outbound(), clock=self._clock, tasks=Tasks())
         template = route.match.path if route.match else ""
         plan = build_plan(uses, sources, variables=VARIABLE.findall(template))
         collected = plan.collect_sync(asked)

@@ -130,6 +130,50 @@ def effects_are_decided_before(config: Config) -> Iterator[Finding]:
 
 
 @error
+def a_degraded_route_has_something_left(config: Config) -> Iterator[Finding]:
+    """`degrade` decides with the last known good policy in this process: there must be one, and another engine that
+    may fail without it; attributes can only be missed where there are sources that are waited for."""
+    policy = config.policy
+    fetched = {source.name for source in config.attributes.sources if source.kind == "http"}
+    for place, route in routes(config):
+        plan, one_word = route.failure_plan, isinstance(route.on_failure, str)
+        where = (*place, "on_failure") if one_word else (*place, "on_failure", "engine")
+        if plan.engine == "degrade" and policy.engine == "embedded":
+            yield Finding(
+                where,
+                f"the route {route.name} cannot degrade: the policy is evaluated in this process already",
+                "write `engine: closed` or `engine: open`, or set policy.engine to sidecar",
+            )
+        elif plan.engine == "degrade" and policy.path is None and policy.bundle is None:
+            yield Finding(
+                where,
+                f"the route {route.name} cannot degrade: the policy is known to your OPA alone",
+                "name the same policy here, as policy.bundle or policy.path",
+            )
+        if plan.attributes == "degrade" and not one_word and not fetched & {use.source for use in route.attributes}:
+            yield Finding(
+                (*place, "on_failure", "attributes"),
+                f"the route {route.name} reads no source that is waited for, so nothing can be missed",
+                "leave `attributes` out, or read an http source",
+            )
+
+
+@error
+def the_plugins_contract_has_no_plan(config: Config) -> Iterator[Finding]:
+    """Under `policy.compat` a policy that cannot answer ends the call, and Envoy's own failure mode decides."""
+    if not config.policy.compat:
+        return
+    for place, route in routes(config):
+        plan = route.failure_plan
+        if {plan.engine, plan.attributes, plan.introspection} != {"closed"}:
+            yield Finding(
+                (*place, "on_failure"),
+                f"the route {route.name} has a failure plan, and {config.policy.compat} knows none",
+                "leave it out: Envoy's failure_mode_allow decides, or leave policy.compat out",
+            )
+
+
+@error
 def money_and_secrets_name_their_callers(config: Config) -> Iterator[Finding]:
     """A wildcard lets in workloads that do not exist yet."""
     for place, route in routes(config):

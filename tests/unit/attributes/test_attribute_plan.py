@@ -31,7 +31,7 @@ ASKED = request_source(
 
 def sources(*configs: dict[str, Any]) -> Sources:
     config = settings(*(configs or (STATIC, ASKED, HTTP)))
-    return build_sources(config, outbound=no_outbound(), clock=ManualClock(), tasks=Tasks())
+    return build_sources(config, outbound=lambda _: no_outbound(), clock=ManualClock(), tasks=Tasks())
 
 
 class Waiting:

@@ -79,7 +79,7 @@ class Bench:
         self.outbound = Outbound(outbound_urls(config), transport=httpx.MockTransport(self.pip.handle))
         sources = build_sources(
             config,
-            outbound=self.outbound,
+            outbound=lambda _: self.outbound,
             clock=self.clock,
             tasks=self.tasks,
             waited=lambda name, _, good: self.waits.append((name, good)),

@@ -9,9 +9,10 @@ import pytest
 
 from extauthz.authn.access import AccessSettings, Gate
 from extauthz.authn.held import Verified
-from extauthz.authn.introspection import FAILURES, PAUSE, WAITING
+from extauthz.authn.introspection import WAITING
 from extauthz.authn.introspection_client import IntrospectionClient
 from extauthz.authn.settings import IntrospectionSettings
+from extauthz.endpoint import BreakerSettings
 from extauthz.errors import ConfigError
 from extauthz.model import Deny, Subject
 from tests.support.introspection import ALWAYS, OPAQUE, SECRET, TOKEN, URL, active, desk, respond, rule, until
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from tests.support.introspection import Desk
 
 SIGNED = Issuer()
+FAILURES = BreakerSettings().failures
+PAUSE = 2 * BreakerSettings().pause
+"""Seconds: no second pause of a breaker is longer."""
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,25 @@ STS = {"url": "https://authority.bank.example/token"}
 EXCHANGE = {"routes.0.exchange": {"audience": "ledger"}}
 """A route that exchanges; it needs `IDENTITY` and `STS`."""
 
+GRANTS = {"break_glass": {"keys": "grants.json", "audience": "bank.example"}}
+
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+    ("break_glass_has_its_section", {"routes.0.break_glass": True}, "routes[0].break_glass", "nobody may issue"),
+    (
+        "break_glass_has_its_section",
+        {**compat(), **GRANTS, "routes.0.break_glass": True},
+        "routes[0].break_glass",
+        "own response",
+    ),
+    (
+        "break_glass_has_an_issuer_of_its_own",
+        {
+            "break_glass": {**GRANTS["break_glass"], "issuer": "https://issuer.bank.example"},
+            "routes.0.break_glass": True,
+        },
+        "break_glass.issuer",
+        "also issues tokens",
+    ),
     (
         "api_keys_cause_no_effects",
         {"routes.1.credential": "api_key", "routes.1.token": REMOVE, **KEYS},
@@ -164,6 +182,30 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         {"routes.1.effects": ["secrets"], "routes.1.on_failure": "open"},
         "routes[1].on_failure",
         "secrets",
+    ),
+    (
+        "a_degraded_route_has_something_left",
+        {"routes.0.on_failure": "degrade", "policy.engine": "embedded"},
+        "routes[0].on_failure",
+        "in this process already",
+    ),
+    (
+        "a_degraded_route_has_something_left",
+        {"routes.0.on_failure": {"engine": "degrade"}, "policy": {"sidecar": OWN_OPA}},
+        "routes[0].on_failure.engine",
+        "known to your OPA alone",
+    ),
+    (
+        "a_degraded_route_has_something_left",
+        {"routes.0.on_failure": {"attributes": "degrade"}, "routes.0.attributes": []},
+        "routes[0].on_failure.attributes",
+        "nothing can be missed",
+    ),
+    (
+        "the_plugins_contract_has_no_plan",
+        compat() | {"routes.0.on_failure": {"introspection": "open"}},
+        "routes[0].on_failure",
+        "knows none",
     ),
     (
         "effects_are_decided_before",
@@ -460,6 +502,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    ("break_glass_has_its_section", {"routes.0.break_glass": True, **GRANTS}),
+    ("break_glass_has_an_issuer_of_its_own", {"routes.0.break_glass": True, **GRANTS}),
     ("api_keys_cause_no_effects", own("api_key", {"routes.0.effects": [], **KEYS})),
     ("api_keys_are_listed", own("api_key", {"routes.0.effects": [], "api_keys": {"file": "api-keys.yaml"}})),
     (
@@ -497,6 +541,12 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
         {"routes.1.credential": "workload", "routes.1.token": REMOVE},
     ),
     ("effects_are_decided_before", {"routes.1.on_failure": "closed"}),
+    ("a_degraded_route_has_something_left", {"routes.0.on_failure": "degrade", "policy.engine": "sidecar"}),
+    (
+        "a_degraded_route_has_something_left",
+        {"routes.0.on_failure": {"engine": "degrade"}, "policy": {"sidecar": OWN_OPA, "path": "policies"}},
+    ),
+    ("the_plugins_contract_has_no_plan", compat() | {"routes.0.on_failure": {"audit": "open", "revocations": "open"}}),
     (
         "money_and_secrets_name_their_callers",
         {"routes.0.workloads": ["spiffe://bank.example/env/prod/ns/*/sa/*"]},
