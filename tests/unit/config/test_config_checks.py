@@ -14,7 +14,7 @@ from extauthz.strict_yaml import parse
 
 from . import audit_cases, authority_cases
 from .conftest import REMOVE
-from .rule_cases import ACCEPTED, ISSUER, REFUSED, more, own
+from .rule_cases import ACCEPTED, GRANTS, ISSUER, REFUSED, more, own
 
 
 @pytest.mark.parametrize(("rule", "changes", "key", "words"), REFUSED)
@@ -78,6 +78,8 @@ ADVICE: list[tuple[str, dict[str, Any], str]] = [
     ("entrypoints_have_a_package", {"routes.0.policy": "extauthz/payment/decision"}, "routes[0].policy"),
     ("health_and_metrics_are_visible", {"server.http": "0.0.0.0:9190"}, "server.http"),
     *audit_cases.ADVICE,
+    ("break_glass_is_for_some_route", GRANTS, "break_glass"),
+    ("break_glass_keys_can_be_read", {"break_glass": {"keys": "extauthz.yaml", "audience": "a"}}, "break_glass.keys"),
     *authority_cases.ADVICE,
 ]
 QUIET = {"revocation.file": "revoked.yaml"}
