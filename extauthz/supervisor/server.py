@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from extauthz.config.watch import Watcher, needs_restart, watched
 from extauthz.errors import ExtauthzError
 from extauthz.supervisor.api import ApiForwarder
+from extauthz.supervisor.changes import Changes
 from extauthz.supervisor.http import HttpServer, Overview
 from extauthz.supervisor.process import WorkerProcess
 from extauthz.tasks import Tasks
@@ -103,6 +104,7 @@ class Supervisor:
         self._tasks = Tasks()
         self._watcher = Watcher(lambda: (self._config, *watched(self._shared.config)), self.reload, clock)
         self._workers: list[WorkerProcess] = []
+        self._changes = Changes(config, clock)
         self._overview = Overview(())
 
     async def run(self) -> None:
@@ -114,6 +116,8 @@ class Supervisor:
             self._shared = self._make_shared(run_dir)
             stack.push_async_callback(self._shared.stop)
             config = await self._shared.start()
+            stack.push_async_callback(self._changes.close)
+            await self._changes.serves(config, self._shared.revision)
             await self._watcher.note()
             logs.set_level(config.telemetry.log_level)
             settings = self._adjust(config)
@@ -152,11 +156,21 @@ class Supervisor:
         """Problems; empty when every worker runs the new configuration. On any problem all keep the old one."""
         async with self._reloading:
             problems = await self._reload()
+            await self._record(problems)
         for problem in problems:
             log.error("reload refused: %s", problem)
         if not problems:
             log.info("reloaded: revision %s", self._shared.revision or "of the engine")
         return problems
+
+    async def _record(self, problems: list[str]) -> None:
+        if problems:
+            await self._changes.refused(problems)
+            return
+        try:
+            await self._changes.serves(self._shared.config, self._shared.revision)
+        except ExtauthzError as error:
+            log.error("changes are not recorded: %s", error)  # noqa: TRY400 - what serves is served all the same
 
     async def _reload_as_told(self) -> None:
         """SIGHUP: what we read now is no news for the watcher afterwards."""
