@@ -6,7 +6,7 @@ Under the prefix, followed by `judgement:` (all times in seconds since the epoch
     tickets      hash: decision id → the stream's id, while the entry is there
     verdicts     hash: the stream's id → verdict, between being judged and being told
     begun        hash: the stream's id → how often it was claimed and not put back
-    ledger       stream of verdicts that were told, trimmed by age
+    ledger       stream of verdicts that were told, trimmed by age (the server's clock)
     strikes:K    sorted set of decision ids by the time of their request, for the key K
     quarantines  hash: key → quarantine, also those that ended a while ago
     changes      counts changes of quarantines
@@ -151,7 +151,8 @@ for i = 2, #ARGV do
     redis.call('HDEL', begun, ticket)
   end
 end
-redis.call('XTRIM', ledger, 'MINID', '~', ARGV[1])
+local oldest = tonumber(redis.call('TIME')[1]) * 1000 - tonumber(ARGV[1])
+redis.call('XTRIM', ledger, 'MINID', '~', string.format('%d-0', oldest))
 return 0
 """
 _STATE: Final = """
@@ -230,8 +231,7 @@ class RedisQueue:
         await self._run(_PUT_BACK, self._judge, idle, *tickets)
 
     async def told(self, tickets: Iterable[str]) -> None:
-        oldest = int((self._clock.now() - self._settings.keep) * 1000)
-        await self._run(_TOLD, f"{oldest}-0", *tickets)
+        await self._run(_TOLD, int(self._settings.keep * 1000), *tickets)
 
     async def state(self) -> State:
         waiting, oldest, changes = await self._run(_STATE)
