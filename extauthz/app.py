@@ -143,6 +143,11 @@ class Application:
         )
         audit = fresh.audit
         self._metrics.measure("extauthz_audit_healthy", lambda: {} if audit is None else {(): int(audit.healthy)})
+        if fresh.background is not None:
+            fresh.background.open(fresh.pipeline)
+        measured = {} if fresh.office is None else fresh.office.gauges()
+        for name in ("extauthz_judgement_queue", "extauthz_judgement_lag_seconds", "extauthz_quarantines"):
+            self._metrics.measure(name, measured.get(name, dict))
         engine = fresh.engine
         if isinstance(engine, CachedEngine):
             self._metrics.cache_entries("decision", lambda: engine.stats.entries)
