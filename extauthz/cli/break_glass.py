@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 from datetime import UTC, datetime
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -36,6 +37,7 @@ Configuration = Annotated[Path, typer.Option("--config", "-c", help="The configu
 _ID_BYTES: Final = 16
 _MODE: Final = 0o600
 _SPIFFE: Final = "spiffe://"
+_LINE: Final = 1024
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
@@ -75,7 +77,7 @@ def issue(
         "sub": subject,
         "routes": list(dict.fromkeys(route)),
         "ticket": ticket,
-        "reason": reason or typer.prompt("Reason", err=True),
+        "reason": reason or _asked("Reason"),
         "iat": now,
         "nbf": now,
         "exp": now + lasts,
@@ -151,8 +153,10 @@ def keygen(
         fail("--kid is one line of at most 256 characters", 2)
     encryption: BestAvailableEncryption | NoEncryption = NoEncryption()
     if not unencrypted:
-        asked = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
-        encryption = BestAvailableEncryption(asked.encode())
+        passphrase = _asked("Passphrase", hidden=True)
+        if not passphrase or passphrase != _asked("The same again", hidden=True):
+            fail("the passphrase is empty, or not the same twice", 2)
+        encryption = BestAvailableEncryption(passphrase.encode())
     made = ec.generate_private_key(ec.SECP256R1())
     pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     try:
@@ -161,6 +165,14 @@ def keygen(
     except OSError as error:
         fail(f"{out} cannot be made: {error.strerror}", 2)
     print_json({"keys": [{**JwsKey(made).jwk(), "kid": kid, "use": "sig"}]})
+
+
+def _asked(what: str, *, hidden: bool = False) -> str:
+    """One line, asked for on stderr: stdout is for the grant alone. Without a terminal it is the next line of stdin."""
+    if hidden and sys.stdin.isatty():
+        return getpass(f"{what}: ", stream=sys.stderr)
+    print(f"{what}: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline(_LINE).strip()
 
 
 def _loaded(file: Path) -> tuple[Config, BreakGlassSettings]:
@@ -207,7 +219,7 @@ def _private_key(pem: bytes) -> Any:
 
     passphrase = None
     if b"ENCRYPTED" in pem:
-        passphrase = typer.prompt("Passphrase", hide_input=True, err=True).encode()
+        passphrase = _asked("Passphrase", hidden=True).encode()
     try:
         return load_pem_private_key(pem, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
