@@ -148,6 +148,10 @@ class Application:
         measured = {} if fresh.office is None else fresh.office.gauges()
         for name in ("extauthz_judgement_queue", "extauthz_judgement_lag_seconds", "extauthz_quarantines"):
             self._metrics.measure(name, measured.get(name, dict))
+        limits: dict[tuple[str, ...], float] = {}
+        if config.judgement is not None:
+            limits[()] = config.judgement.max_waiting
+        self._metrics.measure("extauthz_judgement_queue_limit", lambda: limits)
         engine = fresh.engine
         if isinstance(engine, CachedEngine):
             self._metrics.cache_entries("decision", lambda: engine.stats.entries)

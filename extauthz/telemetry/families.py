@@ -73,6 +73,7 @@ FAMILIES: Final = _families(
     Family("extauthz_shed_level", "gauge", (), "0: nobody is shed; 1, 2: all sheddable, all normal routes are."),
     Family("extauthz_judgements_total", "counter", ("route", "verdict"), "Requests judged in the background."),
     Family("extauthz_judgement_queue", "gauge", (), "Requests that wait to be judged."),
+    Family("extauthz_judgement_queue_limit", "gauge", (), "Requests that may wait to be judged."),
     Family("extauthz_judgement_lag_seconds", "gauge", (), "How long the oldest of them has waited."),
     Family("extauthz_judgements_late_total", "counter", ("route",), "Judgements later than judgement.lag_slo."),
     Family("extauthz_judgement_alerts_total", "counter", ("outcome",), "Alerts of violations, by what came of them."),

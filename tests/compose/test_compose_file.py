@@ -198,7 +198,7 @@ def test_every_alert_says_what_to_do():
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
     alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
     assert len(alerts) >= 8
-    assert all(rule["annotations"].keys() == {"summary", "action"} for rule in alerts)
+    assert all(rule["annotations"].keys() == {"summary", "action", "runbook"} for rule in alerts)
     assert all(rule["labels"]["severity"] in {"page", "ticket"} for rule in alerts)
 
 

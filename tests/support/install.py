@@ -1,4 +1,4 @@
-"""Gets what tests need beside Python packages: a Redis server and npm's `oidc-provider`. `make test` runs it.
+"""Gets what tests need beside Python packages: a Redis server, promtool, npm's `oidc-provider`. `make test` runs it.
 
     python -m tests.support.install
 
@@ -11,20 +11,31 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import Final
+from typing import TYPE_CHECKING
 
 from extauthz.errors import MissingPart
-from tests.support import oidc_provider
+from tests.support import oidc_provider, prometheus
+from tests.support.prometheus import find_promtool
 from tests.support.redis import find_redis
 
-PACKAGE: Final = "redis-server"
-"""Debian's and Ubuntu's package."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def redis() -> None:
-    """Installs it with apt where that needs no password. Raises MissingPart."""
+    """Raises MissingPart."""
+    _installed(find_redis, "redis-server")
+
+
+def promtool() -> None:
+    """Raises MissingPart."""
+    _installed(find_promtool, prometheus.PACKAGE)
+
+
+def _installed(find: Callable[[], str], package: str) -> None:
+    """What `find` finds; else from Debian's or Ubuntu's package, where apt needs no password. Raises MissingPart."""
     try:
-        find_redis()
+        find()
     except MissingPart:
         apt = shutil.which("apt-get")
         if apt is None:
@@ -32,19 +43,19 @@ def redis() -> None:
         allowed = [] if os.geteuid() == 0 else ["sudo", "-n"]
         quiet = ["-o", "Dpkg::Use-Pty=0", "-qq", "--no-install-recommends", "-y"]
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        sys.stdout.write(f"» {PACKAGE} (Debian package)\n")
-        for command in ([apt, "update", "-qq"], [apt, "install", *quiet, PACKAGE]):
+        sys.stdout.write(f"» {package} (Debian package)\n")
+        for command in ([apt, "update", "-qq"], [apt, "install", *quiet, package]):
             try:
                 subprocess.run(
                     [*allowed, *command], env=environment, stdout=subprocess.DEVNULL, check=True, timeout=300
                 )
             except (OSError, subprocess.SubprocessError):
                 break
-        find_redis()
+        find()
 
 
 def main() -> None:
-    for install in (redis, oidc_provider.install):
+    for install in (redis, promtool, oidc_provider.install):
         try:
             install()
         except MissingPart as missing:

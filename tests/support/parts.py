@@ -11,6 +11,7 @@ import pytest
 from extauthz.errors import MissingPart
 from extauthz.policy.native import find_library, find_tool
 from tests.support import oidc_provider, spire
+from tests.support.prometheus import find_promtool
 from tests.support.redis import find_redis
 
 
@@ -40,6 +41,14 @@ def require_redis() -> str:
     """The path of the `redis-server` program."""
     try:
         return find_redis()
+    except MissingPart as missing:
+        _missing(missing.part, missing.remedy)
+
+
+def require_promtool() -> str:
+    """The path of Prometheus' `promtool`."""
+    try:
+        return find_promtool()
     except MissingPart as missing:
         _missing(missing.part, missing.remedy)
 
