@@ -15,7 +15,7 @@ _DIGEST: Final = 16
 
 def subject(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """`type`, `id`, `token` … of whom it is about; empty where nobody is named."""
-    found = record.get("subject")
+    found = record.get("subject") or _of_kind(record, "subject")
     if isinstance(found, dict):
         return found
     if not isinstance(found, str) or not found:
@@ -47,7 +47,7 @@ def route(record: Mapping[str, Any]) -> Any:
 
 
 def _of_kind(record: Mapping[str, Any], kind: str) -> Any:
-    """Whom a quarantine is for."""
+    """Whom a quarantine or a revocation is for."""
     return record.get("value") if record.get("kind") == kind else None
 
 
@@ -58,8 +58,9 @@ def part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def made(record: Mapping[str, Any]) -> Any:
-    """Digest of the token that was made of the one that came, or issued."""
-    found = part(record, "exchange").get("token") or record.get("digest") or record.get("token_sha256")
+    """Digest of the token that was made of the one that came, or issued, or that is revoked."""
+    exchange, flat = part(record, "exchange"), record.get("digest") or record.get("token_sha256")
+    found = exchange.get("token") or flat or _of_kind(record, "token")
     return found[:_DIGEST] if isinstance(found, str) else None
 
 

@@ -115,7 +115,7 @@ def _entity(record: Mapping[str, Any]) -> Mapped:
     """Keys, policies, configurations, credentials and callers as things that are managed."""
     name = facts.text(record.get("event"))
     noun, _, verb = name.partition(".")
-    activity = {"started": 11, "released": 10, "added": 9, "revoked": 9}.get(verb, 3)
+    activity = {"started": 11, "released": 10, "added": 9, "issued": 1}.get(verb, 3)
     kind = facts.text(record.get("kind")) or noun
     value = next((found for key in _NAMES if (found := facts.text(record.get(key)))), "")
     members: dict[str, Any] = {
@@ -141,7 +141,8 @@ BASE: Final = Class(0, "Base Event", 0, "Uncategorized", _base)
 CLASSES: Final[Mapping[str, Class]] = {
     "decision": API_ACTIVITY,
     "token": AUTHENTICATION,
-    "token.revoked": ENTITY_MANAGEMENT,
+    "caller": AUTHENTICATION,
+    "join_token": ENTITY_MANAGEMENT,
     "identity": AUTHENTICATION,
     "break_glass": AUTHORIZE_SESSION,
     "quarantine": ENTITY_MANAGEMENT,
@@ -150,7 +151,7 @@ CLASSES: Final[Mapping[str, Class]] = {
     "config": ENTITY_MANAGEMENT,
     "policy": ENTITY_MANAGEMENT,
 }
-"""By an event, else by its noun; the others are base events."""
+"""By the noun of an event; the others are base events."""
 CAPTIONS: Final[Mapping[tuple[int, int], str]] = {
     (6003, 1): "Create",
     (6003, 2): "Read",
@@ -160,6 +161,7 @@ CAPTIONS: Final[Mapping[tuple[int, int], str]] = {
     (3002, 4): "Service Ticket Request",
     (3002, 5): "Service Ticket Renew",
     (3003, 1): "Assign Privileges",
+    (3004, 1): "Create",
     (3004, 3): "Update",
     (3004, 9): "Disable",
     (3004, 10): "Activate",
@@ -169,4 +171,4 @@ CAPTIONS: Final[Mapping[tuple[int, int], str]] = {
 
 
 def class_of(event: str) -> Class:
-    return CLASSES.get(event) or CLASSES.get(event.partition(".")[0], BASE)
+    return CLASSES.get(event.partition(".")[0], BASE)

@@ -2,13 +2,14 @@
 
 1. The decision's own records; every record of its traces, up to a bound.
 2. Who made the tokens that were shown, whenever that was: an exchanged token is kept and used for other requests.
-3. Where a token was made and this trace has no record of its use (or of its making), another trace may have it: it is
-   taken when there is exactly one, else it is said that there are several.
+3. Whoever passes no trace on begins another one: decisions of other traces are taken where a token was shown by each
+   workload once, and by a few only. A token that is kept and used for many requests says nothing: that is told.
 4. Judgements, quarantines and alerts of every decision that was found.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from extauthz.audit.query import Query
@@ -23,6 +24,7 @@ MOST: Final = 5_000
 """Records of one story; a trace id is the caller's word, so somebody may use one for everything."""
 _ROUNDS: Final = 16
 """Hops to either side."""
+_FEW: Final = 4
 _TOKENS: Final = ("token.*", "revocation.*")
 _DECISIONS: Final = ("decision.allowed", "decision.denied")
 
@@ -69,25 +71,31 @@ class _Gathered:
             self.add(Query(made=(digest,), event=_TOKENS, order="oldest"))
 
     def others(self) -> None:
-        shown = {one.presented for one in self._told() if one.kind == "decision"}
-        given = {one.made for one in self._told() if one.kind == "decision"}
+        decisions = [one for one in self._told() if one.kind == "decision"]
+        shown, given = {one.presented for one in decisions}, {one.made for one in decisions}
         made = given | {one.made for one in self._told() if one.kind == "exchange"}
-        came = {one.presented for one in self._told() if one.kind == "decision" and one.acting}
-        for digest in self._new("use", made - shown):
-            self._one_of(Query(token=(digest,), event=_DECISIONS), digest, "shown")
-        for digest in self._new("gift", came - given):
-            self._one_of(Query(made=(digest,), event=_DECISIONS), digest, "given to an upstream")
+        came = {one.presented for one in decisions if one.acting}
+        for digest in self._new("use", shown | made):
+            query = Query(token=(digest,), event=_DECISIONS)
+            self._few(query, digest, "shown" if digest not in shown else "")
+        for digest in self._new("gift", came):
+            self._few(
+                Query(made=(digest,), event=_DECISIONS), digest, "" if digest in given else "given to an upstream"
+            )
 
     def afterwards(self) -> None:
         for decision in self._new("decision", (one.decision_id for one in self._told())):
             self.add(Query(decision_id=(decision,), order="oldest"))
 
-    def _one_of(self, query: Query, digest: str, what: str) -> None:
-        matches = [match for match, _ in zip(self._archive.find(query), range(2), strict=False)]
-        if len(matches) == 1:
-            self._take(matches[0])
-        elif matches:
-            text = f"token {digest} was {what} under several other traces; none of them can be told to be this request"
+    def _few(self, query: Query, digest: str, what: str) -> None:
+        """Step 3. `what` is told where there are too many; empty: this trace has an answer already."""
+        matches = list(self._archive.find(replace(query, limit=_FEW + 1)))
+        workloads = [match.hit.workload for match in matches]
+        if len(matches) <= _FEW and len(set(workloads)) == len(workloads):
+            for match in matches:
+                self._take(match)
+        elif what:
+            text = f"token {digest} was {what} in several other traces; which of them was this request cannot be told"
             self.remarks.append(Remark("note", "", text))
 
     def _told(self) -> list[Evidence]:
