@@ -16,6 +16,7 @@ from extauthz.cli.config import app as config
 from extauthz.cli.demo import demo
 from extauthz.cli.inventory import inventory
 from extauthz.cli.policy import app as policy
+from extauthz.cli.quarantine import app as quarantine
 from extauthz.cli.serve import serve
 from extauthz.cli.token import app as token
 from extauthz.errors import ConfigError, MissingPart
@@ -31,6 +32,7 @@ app.command("demo")(demo)
 app.add_typer(policy, name="policy")
 app.add_typer(token, name="token")
 app.add_typer(audit, name="audit")
+app.add_typer(quarantine, name="quarantine")
 app.command("inventory")(inventory)
 
 
