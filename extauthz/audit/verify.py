@@ -150,6 +150,9 @@ def read_witness(path: Path) -> list[Signed]:
 
 def _writers(paths: Sequence[Path], witness: Iterable[Signed]) -> list[_Writer]:
     """Raises AuditError."""
+    for path in paths:
+        if not path.exists():
+            raise AuditError(f"there is no {path}")
     try:
         found = [each for path in paths for each in (path.iterdir() if path.is_dir() else [path])]
     except OSError as error:
