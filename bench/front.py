@@ -104,7 +104,7 @@ def _virtual_host(variant: Variant) -> Tree:
     if variant.native:
         on = {name: _enable() for name in (f"jwt-{variant.native}", "rbac")}
     elif variant.server is not None:
-        settings = {"context_extensions": {"route": "create-transfer"}}
+        settings = {"context_extensions": {"route": variant.route}}
         per_route = {"@type": _HTTP + "ext_authz.v3.ExtAuthzPerRoute", "check_settings": settings}
         on = {variant.server.name: per_route}
     return {

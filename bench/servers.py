@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from bench.variants import Server
 
+CRITICALITIES: Final = ("critical", "normal", "sheddable")
 CLIENT: Final = EDGE.id
 """SPIFFE ID of the mTLS client: a gateway, which the policy lets create transfers for its users."""
 
@@ -34,7 +36,7 @@ def write(server: Server, folder: Path, policies: Path) -> list[str]:
 def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:
     """The edge zone's route policy, its source and its issuer, with the keys in a file."""
     place = folder / server.name
-    listen = {
+    listen: dict[str, Any] = {
         "listen": f"unix://{place / 'check.sock'}",
         "http": f"unix://{place / 'http.sock'}",
         "transport": server.transport,
@@ -43,6 +45,8 @@ def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:
     }
     if server.null:
         return {"version": 1, "server": listen}
+    if server.admission is not None:
+        listen["admission"] = {"enabled": server.admission}
     off = {"verifier": {"cache_entries": 16, "refused_entries": 0}}
     return {
         "version": 1,
@@ -62,7 +66,7 @@ def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:
         "attributes": {"sources": routes.sources(EDGE, "")},
         "policy": {"engine": server.engine, "path": str(policies), "cache": {"enabled": server.caches}},
         "telemetry": {"records": {"output": str(records(server, folder))}, "log_level": "warning"},
-        "routes": [_transfer()],
+        "routes": [_transfer()] if server.admission is None else _by_criticality(),
         **({} if server.caches else off),
     }
 
@@ -70,7 +74,18 @@ def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:
 def _transfer() -> dict[str, Any]:
     """The demonstration's transfer at the edge, with tokens of one issuer."""
     route = next(route for route in routes.routes(EDGE) if route["name"] == "create-transfer")
+    route = {name: value for name, value in route.items() if name != "audit"}  # there is no audit trail here
     return {**route, "token": {**route["token"], "issuers": [routes.AUTHORITY]}}
+
+
+def _by_criticality() -> list[dict[str, Any]]:
+    """The same route three times: what differs is who is shed first."""
+    return [{**copy.deepcopy(without_match(_transfer())), "name": name, "criticality": name} for name in CRITICALITIES]
+
+
+def without_match(route: dict[str, Any]) -> dict[str, Any]:
+    """Reached only by its name."""
+    return {name: value for name, value in route.items() if name != "match"}
 
 
 def records(server: Server, folder: Path) -> Path:

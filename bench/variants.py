@@ -22,6 +22,8 @@ class Server:
     """False: the decision cache is off, and the token cache as small as it can be."""
     null: bool = False
     """True: bytes in, the same bytes out; nothing is parsed, verified or decided."""
+    admission: bool | None = None
+    """Whether load is shed, on one route for each criticality; None: as it comes, on one route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Variant:
     """True: no token is sent twice. False: 100 tokens of 100 users take turns."""
     mtls: bool = False
     """True: the client shows an X.509-SVID, which Envoy sends along and the server judges."""
+    route: str = "create-transfer"
+    """The route that Envoy names."""
 
     @property
     def authorizes(self) -> bool:

@@ -1,0 +1,188 @@
+"""Three times more than it can do: `python -m bench.overload [--seconds N] [--times X] [--json]`.
+
+One Envoy, the OPA sidecar, a new decision for every request (caches off), the same route once for each criticality.
+
+1. saturation: closed loop, as fast as it goes
+2. steady: open loop at half of it, 20 % critical, 40 % normal, 40 % sheddable
+3. overload: open loop at three times of it, the same mix; once without admission, once with
+
+Latency counts from when a request was due (no coordinated omission), and nobody honours `retry-after`. What is promised
+is a ratio in one run: the p99 of critical requests under overload, against the same at the steady rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import generator
+from bench.lab import Lab
+from bench.variants import Server, Variant
+from extauthz.errors import ExtauthzError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIX: Final = {"critical": 0.2, "normal": 0.4, "sheddable": 0.4}
+CONNS: Final = {"critical": 128, "normal": 256, "sheddable": 256}
+"""Enough to keep the loop open; the Checks of all of them together fit into `max_concurrent`."""
+PROMISED: Final = 2.0
+OFF: Final = Server("no-admission", "envoy", caches=False, admission=False)
+ON: Final = Server("admission", "envoy", caches=False, admission=True)
+
+
+def variant(server: Server, name: str) -> Variant:
+    return Variant(f"{server.name}-{name}", f"{name} route", server, route=name)
+
+
+VARIANTS: Final = {server.name: {name: variant(server, name) for name in MIX} for server in (OFF, ON)}
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """What one criticality got. Times in milliseconds, of all its requests; `good`: allowed ones a second."""
+
+    p50: float
+    p99: float
+    asked: int
+    allowed: int
+    shed: int
+    other: int
+    """Neither: refused because no decision came in time, or without any answer."""
+    good: float
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Class:
+        statuses = said["statuses"]
+        allowed, refused = statuses.get("200", 0), statuses.get("503", 0)
+        return cls(
+            p50=said["p50_us"] / 1e3,
+            p99=said["p99_us"] / 1e3,
+            asked=said["requests"] + said["failed"],
+            allowed=allowed,
+            shed=refused,
+            other=said["requests"] + said["failed"] - allowed - refused,
+            good=allowed / said["seconds"],
+        )
+
+
+Phase = dict[str, Class]
+
+
+class Overload:
+    def __init__(self, lab: Lab, seconds: float) -> None:
+        self._lab = lab
+        self._seconds = seconds
+        self._program = generator.build()
+
+    def saturation(self, server: Server) -> float:
+        """Requests a second of the critical route, closed loop."""
+        found = self._one(VARIANTS[server.name]["critical"], rate=0.0, conns=16)
+        return float(found["rps"])
+
+    def phase(self, server: Server, rate: float) -> Phase:
+        """All classes at once, `rate` requests a second together."""
+        with ThreadPoolExecutor(len(MIX)) as pool:
+            found = {
+                name: pool.submit(self._one, VARIANTS[server.name][name], rate=rate * share, conns=CONNS[name])
+                for name, share in MIX.items()
+            }
+            return {name: Class.of(one.result()) for name, one in found.items()}
+
+    def _one(self, of: Variant, *, rate: float, conns: int) -> dict[str, Any]:
+        line = generator.command(
+            self._program,
+            self._lab.target,
+            of,
+            self._lab.folder / "users.txt",
+            conns=conns,
+            rate=rate,
+            warmup=2.0,
+            seconds=self._seconds,
+        )
+        return generator.run(line, self._seconds + 2.0)[1]
+
+
+def run(seconds: float, times: float) -> dict[str, Any]:
+    """Raises ExtauthzError."""
+    variants = [one for of in VARIANTS.values() for one in of.values()]
+    with Lab(variants, os.cpu_count() or 1, _say) as lab:
+        bench = Overload(lab, seconds)
+        _say("saturation")
+        most = bench.saturation(OFF)
+        phases = {}
+        for name, server, rate in (
+            ("steady", ON, most / 2),
+            ("overload, no admission", OFF, most * times),
+            ("overload, admission", ON, most * times),
+            ("steady again", ON, most / 2),
+        ):
+            _say(f"{name}: {rate:.0f}/s")
+            phases[name] = bench.phase(server, rate)
+        if traces := lab.traces():
+            raise ExtauthzError(f"a traceback in the log of {', '.join(traces)}")
+    return {"saturation": most, "times": times, "phases": phases}
+
+
+def ratios(phases: Mapping[str, Phase]) -> dict[str, float]:
+    """The critical p99 of each phase, as a multiple of the steady one's."""
+    steady = phases["steady"]["critical"].p99
+    return {name: phase["critical"].p99 / steady for name, phase in phases.items()}
+
+
+def show(found: Mapping[str, Any]) -> None:
+    table = Table(
+        *("phase", "class", "asked", "allowed", "503", "other", "allowed/s", "p50 ms", "p99 ms", "p99 ×"),
+        title=f"saturation {found['saturation']:.0f}/s, overload {found['times']:g} times that",
+        title_justify="left",
+    )
+    times = ratios(found["phases"])
+    for name, phase in found["phases"].items():
+        for of, row in phase.items():
+            ratio = f"{times[name]:.2f}" if of == "critical" else ""
+            counts = (row.asked, row.allowed, row.shed, row.other)
+            figures = (f"{row.good:.0f}", f"{row.p50:.1f}", f"{row.p99:.1f}", ratio)
+            table.add_row(name if of == "critical" else "", of, *map(str, counts), *figures)
+    Console(width=120).print(table)
+    kept = times["overload, admission"]
+    print(f"critical p99 at {found['times']:g}x: {kept:.2f} of steady with admission (promise: {PROMISED:g}),", end=" ")
+    print(f"{times['overload, no admission']:.2f} without")
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of a measurement (6)")
+    parser.add_argument("--times", type=float, default=3.0, help="of the saturation (3)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    options = parser.parse_args()
+    try:
+        found = run(options.seconds, options.times)
+    except ExtauthzError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        plain = {name: {of: vars_of(row) for of, row in phase.items()} for name, phase in found["phases"].items()}
+        print(json.dumps({**found, "phases": plain, "ratios": ratios(found["phases"])}))
+    else:
+        show(found)
+    return 0 if ratios(found["phases"])["overload, admission"] <= PROMISED else 1
+
+
+def vars_of(row: Class) -> dict[str, float]:
+    return {name: getattr(row, name) for name in Class.__slots__}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
