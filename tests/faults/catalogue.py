@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.faults import bundles, clocks, engine, floods, identities, issuers, reloads, revocations, stops, storms
+from tests.faults import (
+    bundles,
+    clocks,
+    engine,
+    floods,
+    identities,
+    issuers,
+    reloads,
+    revocations,
+    stops,
+    storms,
+    trails,
+)
 
 if TYPE_CHECKING:
     from tests.faults.rows import Family
@@ -18,6 +30,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     *bundles.FAMILIES,
     *storms.FAMILIES,
     *floods.FAMILIES,
+    *trails.FAMILIES,
     *stops.FAMILIES,
     *reloads.FAMILIES,
 )

@@ -112,7 +112,7 @@ async def keys_stale(lab: Lab, row: Row) -> None:
         row.facts["served_on_s"] = round(min(refused) - seen.during[0].sent, 1)
 
 
-async def spoilt(lab: Lab, row: Row, service: Service, route: str, code: str, upstream: str) -> None:
+async def spoilt(lab: Lab, row: Row, service: Service, route: str, code: str, upstream: str, *more: str) -> Course:
     """Down, then slow, then nonsense."""
     right = service.answer
     turn = 0
@@ -136,12 +136,13 @@ async def spoilt(lab: Lab, row: Row, service: Service, route: str, code: str, up
 
     sign = grown(lab, "extauthz_upstream_errors_total", upstream=upstream)
     await sign()
-    kinds = lab.people.kinds("pay", route)
+    kinds = lab.people.kinds("pay", route, *more)
     seen = await course(lab, row, fault=fault, repair=repair, sign=sign, kinds=kinds, during=0.2)
     found = {label for label in seen.codes(route) if not label.startswith("200")}
     row.hold(code in found, f"{route} was never refused with {code}")
     row.hold(found <= {code, "engine.deadline"}, f"{route} was refused with {', '.join(sorted(found))}")
-    served(row, seen, "pay")
+    served(row, seen, "pay", *more)
+    return seen
 
 
 async def introspection(lab: Lab, row: Row) -> None:
@@ -149,7 +150,8 @@ async def introspection(lab: Lab, row: Row) -> None:
 
 
 async def attributes(lab: Lab, row: Row) -> None:
-    await spoilt(lab, row, lab.accounts, "profile", "engine.attributes_unavailable", "attributes")
+    seen = await spoilt(lab, row, lab.accounts, "profile", "engine.attributes_unavailable", "attributes", "advice")
+    row.hold(seen.codes("advice")["200 degraded"], "advice was never answered with x-extauthz-mode: degraded")
 
 
 def _short(_: Lab, tree: dict[str, Any]) -> None:
@@ -159,7 +161,7 @@ def _short(_: Lab, tree: dict[str, Any]) -> None:
 FAMILIES: Final = (
     Family(
         "issuer and attribute source",
-        Plan(("pay", "read", "session", "profile")),
+        Plan(("pay", "read", "session", "profile", "advice")),
         (
             Scenario(
                 "issuer-down",
@@ -177,7 +179,7 @@ FAMILIES: Final = (
             Scenario(
                 "attributes-down",
                 "attribute source away, slow, nonsense",
-                "routes that read it → 503 engine.attributes_unavailable; no other route notices",
+                "routes that read it → 503 engine.attributes_unavailable; degrade → asked without it; no other notices",
                 attributes,
             ),
         ),

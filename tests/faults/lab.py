@@ -183,7 +183,7 @@ class Lab:
         config = setup.settings(place, routes, self.issuer.url, self.accounts.url)
         if self.plan.opa == "own":
             address = f"unix://{self.proxies['opa'].listen}"
-            config["policy"] = {"sidecar": {"address": address, "supervise": False, "timeout": "500ms", "watch": "1s"}}
+            config["policy"]["sidecar"] |= {"address": address, "supervise": False, "watch": "1s"}
         self.plan.adjust(self, config)
         command = [*self.plan.wrap, sys.executable, "-m", "extauthz", "serve", str(place / "extauthz.yaml")]
         server = Server(place, self.part(f"s{number}", command), config)

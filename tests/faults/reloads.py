@@ -90,7 +90,7 @@ FAMILIES: Final = (
         "reload",
         Plan(("pay", "read")),
         (
-            Scenario("config-broken", "configuration file broken at reload", PROMISE, config, core=True),
+            Scenario("config-broken", "configuration file broken at reload", PROMISE, config),
             Scenario("policy-broken", "policy file broken at reload", PROMISE, policy),
         ),
     ),

@@ -7,6 +7,7 @@
 | `profile` | a value of an attribute source decides |
 | `session` | opaque tokens: the issuer is asked |
 | `report` | `on_failure: degrade` |
+| `advice` | the same, with an attribute source |
 | `ping` | `on_failure: open` |
 | `hint` | `evaluation: async` |
 """
@@ -44,6 +45,7 @@ decision := {"allow": false, "ttl": 1, "reasons": [{"code": "attribute.tenant_mi
 teller if "teller" in input.subject.properties.roles
 """
 _TENANT: Final[Tree] = {"source": "asked", "to": {"resource.properties.tenant": "tenant"}}
+_ACCOUNT: Final[Tree] = {"source": "accounts", "to": {"resource.properties.account": "state"}}
 _SHORT: Final = {"timeout": "300ms"}
 
 
@@ -52,11 +54,8 @@ def routes() -> dict[str, Tree]:
     return {
         "pay": _route("pay", effects=["money"], cache_ttl="0s"),
         "read": _route("read", cache_ttl="5s"),
-        "profile": _route(
-            "profile",
-            cache_ttl="0s",
-            attributes=[_TENANT, {"source": "accounts", "to": {"resource.properties.account": "state"}}],
-        ),
+        "profile": _route("profile", cache_ttl="0s", attributes=[_TENANT, _ACCOUNT]),
+        "advice": _route("advice", cache_ttl="0s", attributes=[_TENANT, _ACCOUNT], on_failure="degrade"),
         "session": _route(
             "session",
             cache_ttl="0s",
