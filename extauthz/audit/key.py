@@ -125,7 +125,7 @@ class PublicKeys:
                     found += _jwks(file.read(_FILE_MAX))
             except OSError as error:
                 raise AuditError(f"{path} cannot be read: {error.strerror}") from None
-            except (ValueError, TypeError, KeyError, UnsupportedAlgorithm, KeyFault):
+            except (ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm, KeyFault):
                 raise AuditError(f"{path} holds no public key: a JWK, a JWK set or PEM is expected") from None
         return cls(found)
 

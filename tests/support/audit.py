@@ -37,7 +37,7 @@ def check(number: int = 0, *, allowed: bool = True, **facts: Any) -> Trail:
     trail.subject = Subject(
         "user", f"user-{number % 7}", "jwt", issuer="bank", digest="0123456789abcdef", claims={"tenant": "acme"}
     )
-    trail.decision = Allow(Obligations()) if allowed else deny("role.permission_missing", "no role")
+    trail.decision = Allow(Obligations()) if allowed else deny("role.denied", "no role")
     for name, value in facts.items():
         setattr(trail, name, value)
     return trail
