@@ -102,6 +102,11 @@ class Metrics(Collector):
             if found in series or len(series) < _MAX_SERIES:
                 series[found] = series.get(found, 0) + count
 
+    @property
+    def countable(self) -> Iterable[str]:
+        """Counters that `count` takes."""
+        return self._rare.keys()
+
     def measure(self, name: str, ask: Callable[[], Mapping[Labels, float]]) -> None:
         """Where to ask for a gauge of `FAMILIES` when scraped: label values → value. A later call takes its place."""
         FAMILIES[name]
