@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def asynchronous_routes_have_a_queue(config: Config) -> Iterator[Finding]:
     """What nobody keeps, nobody judges."""
     for place, route in routes(config):
-        if route.evaluation == "async" and config.judgement is None:
+        if route.evaluation == "async" and config.judgement is None and not route.effects:  # with effects: never async
             yield Finding(
                 (*place, "evaluation"),
                 f"the route {route.name} is judged in the background, and there is no queue for it",

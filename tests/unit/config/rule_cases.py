@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import audit_cases, authority_cases
+from . import audit_cases, authority_cases, judgement_cases
 from .conftest import GATEWAY, REMOVE
 
 ISSUER = {"name": "b2", "issuer": "https://b2.example", "algorithms": ["ES256"], "jwks": {"file": "keys.json"}}
@@ -634,5 +634,5 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("tls_is_not_for_unix_sockets", {"server.listen": "unix:///run/c.sock"}),
     ("effects_leave_a_record", {"telemetry.records.output": "none", "routes.1.effects": []}),
 ]
-REFUSED += [*audit_cases.REFUSED, *authority_cases.REFUSED]
-ACCEPTED += [*audit_cases.ACCEPTED, *authority_cases.ACCEPTED]
+REFUSED += [*audit_cases.REFUSED, *authority_cases.REFUSED, *judgement_cases.REFUSED]
+ACCEPTED += [*audit_cases.ACCEPTED, *authority_cases.ACCEPTED, *judgement_cases.ACCEPTED]

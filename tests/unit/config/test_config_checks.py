@@ -12,7 +12,7 @@ from extauthz.config.loader import validate
 from extauthz.errors import ConfigError
 from extauthz.strict_yaml import parse
 
-from . import audit_cases, authority_cases
+from . import audit_cases, authority_cases, judgement_cases
 from .conftest import REMOVE
 from .rule_cases import ACCEPTED, GRANTS, ISSUER, REFUSED, more, own
 
@@ -81,6 +81,7 @@ ADVICE: list[tuple[str, dict[str, Any], str]] = [
     ("break_glass_is_for_some_route", GRANTS, "break_glass"),
     ("break_glass_keys_can_be_read", {"break_glass": {"keys": "extauthz.yaml", "audience": "a"}}, "break_glass.keys"),
     *authority_cases.ADVICE,
+    *judgement_cases.ADVICE,
 ]
 QUIET = {"revocation.file": "revoked.yaml"}
 
