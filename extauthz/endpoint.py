@@ -3,7 +3,7 @@
 | outcome | breaker |
 | --- | --- |
 | an answer, also a refusal, an error about our question, or one that cannot be used | good |
-| no connection, a broken one, bytes that are not the protocol, the server's own error (HTTP 5xx) | bad |
+| no connection, a broken one, bytes that are not the protocol, HTTP 502, 503, 504 (OPA: any other status) | bad |
 | no answer in time, though the endpoint had its whole timeout, or `PATIENCE` times its usual time | bad |
 | no answer in the shorter time that the caller left, or until it went away | nothing: that is the caller's haste |
 

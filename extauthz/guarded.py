@@ -1,9 +1,9 @@
 """A client for one endpoint: its calls pass the endpoint's breaker, and come again where that changes nothing.
 
 1. While the breaker is open a call ends at once, as an OutboundError.
-2. An answer is good, except HTTP 5xx; a connection that fails is bad; a call without an answer in time is judged by how
-   long it had (`endpoint`).
-3. A GET that got no answer, or 502, 503 or 504, is asked again, in what is left of its time. Nothing else is.
+2. An answer is good, except 502, 503 and 504; a connection that fails is bad; a call without an answer in time is
+   judged by how long it had (`endpoint`). A 500 is an answer: who can provoke five must not close, or open, a door.
+3. A GET that got no answer, or one of these, is asked again, in what is left of its time. Nothing else is.
 
 Bulkheads stand before this, where calls for the same answer are joined: each source, issuer and the token service
 bounds its calls under way (`max_concurrent`, `max_calls`).
@@ -12,11 +12,11 @@ bounds its calls under way (`max_concurrent`, `max_calls`).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from extauthz.endpoint import REFUSED
 from extauthz.errors import OutboundError
-from extauthz.outbound import NoAnswer
+from extauthz.outbound import NOT_THERE, NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from extauthz.clock import Clock
     from extauthz.endpoint import Endpoint
     from extauthz.outbound import Response, Sends
-
-_SERVER_ERROR: Final = 500
-_PASSING: Final = frozenset({502, 503, 504})
-"""Server errors that a second question may not meet."""
 
 
 class Guarded:
@@ -61,7 +57,7 @@ class Guarded:
                 problem = error
             attempt += 1
             wait = None
-            if method == "GET" and (response is None or response.status in _PASSING):  # 3
+            if method == "GET" and (response is None or response.status in NOT_THERE):  # 3
                 wait = self._endpoint.again(attempt, until - self._clock.monotonic())
             if wait is not None:
                 await asyncio.sleep(wait)
@@ -101,7 +97,7 @@ class Guarded:
         except BaseException:
             endpoint.late(ticket, self._clock.monotonic() - began)
             raise
-        if response.status >= _SERVER_ERROR:
+        if response.status in NOT_THERE:
             endpoint.failed(ticket)
         else:
             endpoint.answered(ticket, self._clock.monotonic() - began)

@@ -20,7 +20,7 @@ import ssl
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path  # noqa: TC003 - pydantic resolves the annotation when the class is made
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
 
@@ -54,6 +54,10 @@ class OutboundSettings(Settings):
             raise ConfigError(
                 (ConfigProblem(str(self.trust_bundle), 0, "outbound.trust_bundle", problem, remedy),)
             ) from None
+
+
+NOT_THERE: Final = frozenset({502, 503, 504})
+"""Statuses that say that a server is not there. A 500 is an answer: whoever asks may have brought it about."""
 
 
 class NoAnswer(OutboundError):

@@ -8,7 +8,7 @@
 5. An answer is bounded, strict JSON, and only the configured fields of it are kept.
 6. A failure serves the last good answer while it is younger than `ttl + stale_if_error`, and leaves the service alone
    for a moment; otherwise → `engine.attributes_unavailable` (`engine.deadline` when the Check's own time ran out).
-7. Where there was no answer (no connection, no time, HTTP 5xx), the denial is `Away`: a failure plan may turn it.
+7. Where there was no answer (no connection, no time, HTTP 502 to 504), the denial is `Away`: a plan may turn it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from extauthz.attributes.values import Unfit, from_json
 from extauthz.errors import OutboundError, SourceFault
 from extauthz.lru import SegmentedLru
 from extauthz.model import Deny, away, deny
+from extauthz.outbound import NOT_THERE, NoAnswer
 from extauthz.strict_json import MISSING, NotStrict, Pointer
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ _PAUSE: Final = 1.0
 """Seconds between two tries for a key whose last good answer still serves."""
 _DEPTH: Final = 32
 _OK: Final = 200
-_SERVER_ERROR: Final = 500
 _NOT_FOUND: Final = 404
 
 
@@ -57,8 +57,8 @@ class Answer:
     paused_until: float = 0.0
 
 
-class _NoAnswer(SourceFault):
-    """The service is away, too slow, or in trouble of its own."""
+class _Away(SourceFault):
+    """The service is away or too slow."""
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +123,7 @@ class HttpService:
         result = flight.result() if flight.exception() is None else SourceFault(name, "failed, see the log")
         if isinstance(result, Answer):
             return result
-        refuse = away if isinstance(result, _NoAnswer) else deny
+        refuse = away if isinstance(result, _Away) else deny
         return self._stale(call) or refuse("engine.attributes_unavailable", str(result))
 
     def _stale(self, call: Call) -> Answer | None:
@@ -150,8 +150,10 @@ class HttpService:
             )
             answer = self._read(response)
             good = True
+        except NoAnswer as error:
+            return _Away(settings.name, str(error))
         except OutboundError as error:
-            return _NoAnswer(settings.name, str(error))
+            return SourceFault(settings.name, str(error))
         except SourceFault as error:
             return error
         finally:
@@ -167,8 +169,8 @@ class HttpService:
         settings = self.settings
         if response.status == _NOT_FOUND and settings.missing == "omit":
             return Answer({}, {})
-        if response.status >= _SERVER_ERROR:
-            raise _NoAnswer(settings.name, f"answered {response.status}")
+        if response.status in NOT_THERE:
+            raise _Away(settings.name, f"answered {response.status}")
         if response.status != _OK:
             raise SourceFault(settings.name, f"answered {response.status}")
         if "json" not in response.headers.get("content-type", "").partition(";")[0].lower():

@@ -27,6 +27,7 @@ from extauthz.endpoint import REFUSED, BreakerSettings, Endpoint
 from extauthz.errors import OutboundError
 from extauthz.lru import SegmentedLru
 from extauthz.model import Deny, away, deny
+from extauthz.outbound import NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,10 +190,10 @@ class Introspector:
         try:
             async with asyncio.timeout(self._settings.timeout), self._slots:
                 answer = await self._client.ask(token, self._settings.timeout)
-        except (OutboundError, TimeoutError) as error:
+        except (NoAnswer, TimeoutError) as error:
             self._endpoint.failed(ticket)
             return self._unavailable(self._failed(str(error) or "no connection was free in time", started))
-        except Unusable as error:
+        except (OutboundError, Unusable) as error:
             self._endpoint.answered(ticket, self._clock.monotonic() - started)
             return deny(_UNAVAILABLE, f"issuer {self.issuer.name}: {self._failed(str(error), started)}")
         except BaseException:

@@ -13,7 +13,8 @@ from urllib.parse import quote_plus, urlencode
 
 from extauthz.authn.jose import MAX_DEPTH, MAX_VALUES
 from extauthz.authn.json_object import parse_object
-from extauthz.errors import ConfigError, ConfigProblem, ExtauthzError, OutboundError
+from extauthz.errors import ConfigError, ConfigProblem, ExtauthzError
+from extauthz.outbound import NOT_THERE, NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,7 @@ class IntrospectionClient:
     async def ask(self, token: str, timeout: float) -> dict[str, Any] | None:
         """The members of an active answer; None when the token is not active.
 
-        Raises OutboundError when there is no answer, Unusable for one that says nothing.
+        Raises OutboundError (NoAnswer when there is none), Unusable for an answer that says nothing.
 
         1. a POST, never to be found in a log of URLs; the answer is 200 at this very address (no redirect is followed).
            400 is said to questions about some tokens (such as a JWT that the issuer does not keep)
@@ -79,7 +80,8 @@ class IntrospectionClient:
         if response.status == _BAD_REQUEST:  # 1
             raise Unusable("refused the question with 400")
         if response.status != _OK:  # 1
-            raise OutboundError(f"answered {response.status}")
+            problem = f"answered {response.status}"
+            raise NoAnswer(problem) if response.status in NOT_THERE else Unusable(problem)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != _JSON:  # 2
             raise Unusable("answered something else than application/json")

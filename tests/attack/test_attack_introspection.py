@@ -240,7 +240,7 @@ async def test_a19_garbage_does_not_push_out_what_is_known() -> None:
     assert len(used.introspector._inactive) <= 16
 
 
-@pytest.mark.parametrize("answer", [respond({}, 400), b"no json", active(active="true")])
+@pytest.mark.parametrize("answer", [respond({}, 400), respond({}, 500), b"no json", active(active="true")])
 async def test_a19_tokens_that_spoil_their_answer_do_not_cut_others_off(answer: Any) -> None:
     """Who can make an issuer answer badly about their own token must not close the door for everybody."""
     used = desk()

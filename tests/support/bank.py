@@ -6,6 +6,7 @@ Only Envoy is not there: a test writes the CheckRequest that Envoy would send. T
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,13 @@ def settings(engine: str, **changes: Any) -> dict[str, Any]:
         "routes": [route("create-transfer")],
         **changes,
     }
+
+
+class Ticking(ManualClock):
+    """Tokens stay what they are; deadlines and pauses are real."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
 
 @dataclass

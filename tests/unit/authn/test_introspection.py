@@ -196,7 +196,7 @@ async def test_what_does_not_begin_like_a_token_of_the_issuer_is_not_asked_about
 
 async def test_an_issuer_that_fails_again_and_again_is_left_alone_for_a_moment() -> None:
     used = desk()
-    used.issuer.fallback = respond({}, 500)
+    used.issuer.fallback = respond({}, 503)
     for number in range(FAILURES + 3):
         assert await used.code(f"token-{number}") == "engine.introspection_unavailable"
     assert len(used.issuer.calls) == FAILURES
