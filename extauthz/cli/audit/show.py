@@ -58,5 +58,5 @@ def _print(match: Match) -> None:
     if not found.intact:
         rows.append(("CHANGED", "this is not the line that was indexed"))
     for word, text in rows:
-        print(f"  {word:<14} {escaped(text)}")
+        print(f"  {escaped(word):<14} {escaped(text)}")
     print()

@@ -278,9 +278,9 @@ def test_any_line_has_a_row(line: bytes) -> None:
 @given(st.dictionaries(st.sampled_from(["event", "timestamp", "seq", "decision_id", "trace_id", "subject", "workload", "tenant", "request", "layer", "code", "exchange", "digest", "kind", "value"]), st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=20), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "token", "tenant", "route"]), inner, max_size=3), max_leaves=6)))  # fmt: skip
 def test_any_record_has_a_row_that_sqlite_takes(members: dict[str, Any]) -> None:
     found = row(orjson.dumps({**members, "event": "x.y"}), 5)
-    with sqlite3.connect(":memory:") as connection:
-        assert connection.execute(f"SELECT {', '.join('?' * len(found))}", found).fetchone() == tuple(found)
-    connection.close()
+    for value in found:
+        assert value is None or isinstance(value, str | bytes) or -(2**63) <= value < 2**63
+        assert not isinstance(value, bool)
 
 
 def test_keys_are_short_and_come_back() -> None:
