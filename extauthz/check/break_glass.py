@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from extauthz.telemetry.trail import Trail
 
 log = logging.getLogger(__name__)
-HEADER: Final = "x-extauthz-break-glass"
+HEADER: Final = "x-break-glass"
 MODE: Final = "break-glass"
 _LAYERS: Final = frozenset({Layer.ROLE, Layer.ATTRIBUTE})
 _AWAY: Final = frozenset({"engine.unavailable", "engine.deadline", "engine.attributes_unavailable"})

@@ -31,6 +31,7 @@ OWNED: Final = (
     MODE,
     "x-extauthz-decision-id",
     "txn-token",
+    "x-break-glass",
 )
 """Removed from every request where we do not set them, beside whatever else it carries under our prefix."""
 _SAFE: Final = " !#$&'()*+,/:;=?@[]-._~"

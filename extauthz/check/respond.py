@@ -70,8 +70,8 @@ _NO_CREDENTIAL: Final = frozenset({"token.missing", "token.scheme"})
 _BINDING: Final = frozenset({"transport.binding_mismatch", "transport.binding_missing"})
 _ERRORS: Final = {"token.scope": "insufficient_scope", "token.step_up": "insufficient_user_authentication"}
 """Errors of RFC 6750 section 3.1 and RFC 9470 section 3; any other is `invalid_token`."""
-_OWN_NAMES: Final = (PREFIX, "txn-token")
-_OURS: Final = re.compile("extauthz|txn[-_]token")
+_OWN_NAMES: Final = (PREFIX, "txn-token", "x-break-glass")
+_OURS: Final = re.compile("extauthz|txn[-_]token|break[-_]glass")
 _GRPC_MESSAGE: Final = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}~"
 """What stands as it is in `grpc-message`: printable ASCII but the percent sign."""
 _NOT_QUOTABLE: Final = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")

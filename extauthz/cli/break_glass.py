@@ -58,7 +58,7 @@ def issue(
     reason: Annotated[str, typer.Option(help="Why; asked for when it is not given.")] = "",
     uses: Annotated[int, typer.Option(min=0, max=16, help="How often each server takes it; 0: until it ends.")] = 0,
 ) -> None:
-    """Print a grant, for the named subject to send as `x-extauthz-break-glass` beside its own credential."""
+    """Print a grant, for the named subject to send as `x-break-glass` beside its own credential."""
     from extauthz.authn.break_glass import TYP, grant_of  # noqa: PLC0415 - other verbs start faster
 
     loaded, settings = _loaded(config)

@@ -55,6 +55,7 @@ _SPARE: Final = 6 * 3600.0
 def keep_lab(folder: Path, made: config_files.Credentials, cluster: Cluster) -> None:
     write_private(folder / "ca.key", made.ca.private_key)
     write_private(folder / "issuer.key", made.mint.private_key)
+    write_private(folder / "grants.key", made.grants.private_key)
     write_private(folder / "cluster.key", cluster.private_key)
     write_private(folder / "api-key", made.api_key.encode())
     write_private(folder / "ca.pem", made.ca.trust_bundle)  # last: it says that all is there
@@ -64,7 +65,8 @@ def read_lab(folder: Path, clock: Clock) -> tuple[config_files.Credentials, Clus
     """Raises OSError when there is none."""
     ca = DevCa(TRUST_DOMAIN, clock, kept=((folder / "ca.pem").read_bytes(), (folder / "ca.key").read_bytes()))
     mint = Mint(config_files.LAB_ISSUER, (folder / "issuer.key").read_bytes(), clock)
-    made = config_files.Credentials(ca, mint, (folder / "api-key").read_text())
+    grants = Mint(config_files.GRANTS, (folder / "grants.key").read_bytes(), clock, "duty-1")
+    made = config_files.Credentials(ca, mint, (folder / "api-key").read_text(), grants)
     for zone in ZONES:
         made.svids[zone.name] = ca.svid(zone.id, lifetime=LIFETIME)
     return made, Cluster(clock, private_key=(folder / "cluster.key").read_bytes())
@@ -166,6 +168,8 @@ def extauthz_settings(layout: Layout, zone: Zone, number: int = 1) -> dict[str, 
     settings["audit"] = {"directory": "/tmp/audit", "sinks": [{"kind": "stdout"}]}  # noqa: S108 - of a container of its own
     if "api_keys" in settings:
         settings["api_keys"]["file"] = str(place.root / "extauthz" / "api-keys.yaml")
+    if "judgement" in settings:
+        settings["judgement"]["queue"]["path"] = "/tmp/judgements.sqlite"  # noqa: S108 - of a container of its own
     return settings
 
 

@@ -29,6 +29,8 @@ SERVICES: Final = tuple(zone for zone in ZONES if zone.environment == ENVIRONMEN
 """Zones with a service of their own; the staging zone shares the feature store."""
 LAB_ISSUER: Final = "https://lab.bank.example"
 """`iss` of the lab's tokens."""
+GRANTS: Final = "break-glass"
+"""`iss` of break-glass grants."""
 JOIN_TOKEN: Final = "EXTAUTHZ_JOIN_TOKEN"  # noqa: S105 - the name of a variable
 """Environment variable in which an agent finds its join token."""
 _KEY_ID: Final = "partner1"
@@ -45,6 +47,8 @@ class Credentials:
     mint: Mint
     api_key: str
     """A partner's key for published rates; the edge's server knows its digest."""
+    grants: Mint
+    """Signs break-glass grants, as an operator on duty would."""
     svids: dict[str, Identity] = field(default_factory=dict)
     """By zone name: certificates of the lab's own, with the SPIFFE IDs of the zones' workloads."""
 
@@ -53,7 +57,8 @@ def issue(clock: Clock | None = None, lifetime: float = SVID_LIFETIME) -> Creden
     """`lifetime` of the certificates, in seconds."""
     clock = clock or SystemClock()
     key = f"xak_{_KEY_ID}_{secrets.token_urlsafe(32)}"
-    made = Credentials(DevCa(TRUST_DOMAIN, clock), Mint(LAB_ISSUER, new_key(), clock), key)
+    grants = Mint(GRANTS, new_key(), clock, "duty-1")
+    made = Credentials(DevCa(TRUST_DOMAIN, clock), Mint(LAB_ISSUER, new_key(), clock), key, grants)
     for zone in ZONES:
         made.svids[zone.name] = made.ca.svid(zone.id, lifetime=lifetime)
     return made
@@ -78,6 +83,7 @@ def write_public(layout: Layout, made: Credentials) -> None:
     """What the platform knows of the lab."""
     write_private(layout.public / "lab.pem", made.ca.trust_bundle)
     write_json(layout.public / "lab.jwks.json", made.mint.jwks())
+    write_json(layout.public / "break-glass.jwks.json", made.grants.jwks())
 
 
 def write(layout: Layout, made: Credentials) -> None:
@@ -187,6 +193,12 @@ def extauthz_settings(layout: Layout, zone: Zone) -> dict[str, Any]:
         settings["sts"] = {"url": f"{layout.authority}/token", "timeout": "700ms"}  # of the Check's 900ms
     if zone is EDGE:
         settings["api_keys"] = {"file": str(place.root / "api-keys.yaml")}
+        settings["judgement"] = {"queue": {"kind": "sqlite", "path": str(place.root / "judgements.sqlite")}}
+        settings["break_glass"] = {
+            "keys": str(layout.public / "break-glass.jwks.json"),
+            "issuer": GRANTS,
+            "audience": zone.audience,
+        }
     return settings
 
 

@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -132,6 +133,16 @@ class Platform:
 
     async def resume_opa(self, zone: Zone) -> None:
         processes.send(self._opa(zone), signal.SIGCONT)
+
+    async def operate(self, part: str, *words: str) -> tuple[int, str]:
+        root = self.layout.authority_root if part == "authority" else self.layout.zones[part.partition(".")[0]].root
+        places = {"config": root / "extauthz.yaml", "audit": root / "audit", "scratch": self.layout.temporary}
+        command = [sys.executable, "-m", "extauthz", *(word.format_map(places) for word in words)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode(errors="replace")
 
     def _opa(self, zone: Zone) -> list[int]:
         if found := self.opa(zone):

@@ -38,6 +38,7 @@ _TRANSFER: Final[Tree] = {
         "transaction_type": {"from": "body:/transaction_type"},
     },
 }
+_EVENT: Final[Tree] = {"kind": "request", "name": "event", "fields": {"tenant": {"from": "body:/tenant"}}}
 _ROWS: Final[Tree] = {
     "kind": "request",
     "name": "rows",
@@ -84,7 +85,7 @@ def sources(zone: Zone, catalogue: str) -> list[Tree]:
             _http("features", f"{catalogue}/features/{{path.tenant}}", features),
             _http("dataset", f"{catalogue}/datasets/{{path.tenant}}/{{path.dataset}}", dataset),
         ]
-    return [_TRANSFER]
+    return [_TRANSFER, _EVENT] if zone is EDGE else [_TRANSFER]
 
 
 def routes(zone: Zone) -> list[Tree]:
@@ -118,6 +119,7 @@ def _edge(zone: Zone) -> list[Tree]:
             "name": "create-transfer",
             "match": {"methods": ["POST"], "path": "/v1/transfers"},
             "effects": ["money"],
+            "audit": "written",
             "public": True,
             "token": _token(zone, purposes=["payment"], scopes=["transfers.write"]),
             "action": "transfer.create",
@@ -144,13 +146,34 @@ def _edge(zone: Zone) -> list[Tree]:
             "policy": "extauthz/payments/decision",
         },
         {
-            # Roles alone decide: a count of transfers, which every operator may see of every tenant.
+            # Roles alone decide: a count of transfers, which every operator may see of every tenant. Without OPA the
+            # last good policy decides; in an emergency a grant does.
             "name": "read-usage",
+            "on_failure": {"engine": "degrade"},
+            "break_glass": True,
             "match": {"methods": ["GET"], "path": "/v1/usage/{tenant}"},
             "public": True,
             "token": _token(zone),
             "action": "usage.read",
             "resource": {"type": "usage", "id": "{tenant}"},
+            "policy": "extauthz/operations/decision",
+        },
+        {
+            # What an app noticed: taken at once, judged afterwards. Who reports for others twice reports no more.
+            "name": "report-event",
+            "match": {"methods": ["POST"], "path": "/v1/events"},
+            "criticality": "sheddable",
+            "evaluation": "async",
+            "judgement": {
+                "when_full": "sync",
+                "quarantine": {"by": "token", "strikes": 2, "window": "60s", "duration": "10m"},
+            },
+            "on_failure": {"engine": "open"},
+            "public": True,
+            "token": _token(zone),
+            "action": "event.report",
+            "resource": {"type": "event"},
+            "attributes": [{"source": "event", "to": _resource("tenant")}],
             "policy": "extauthz/operations/decision",
         },
         {

@@ -47,3 +47,10 @@ class Stage(Protocol):
         """Stop it without ending it. Raises ExtauthzError when there is none."""
 
     async def resume_opa(self, zone: Zone) -> None: ...
+
+    async def operate(self, part: str, *words: str) -> tuple[int, str]:
+        """`extauthz WORDS` as an operator beside the part runs it: exit code, and what it printed.
+
+        In the words, `{config}` is the part's configuration, `{audit}` its audit directory, `{scratch}` a folder for
+        files of one's own.
+        """

@@ -257,6 +257,15 @@ class ComposePlatform:
     async def resume_opa(self, zone: Zone) -> None:
         await self.docker("unpause", f"{zone.name}-opa")
 
+    async def operate(self, part: str, *words: str) -> tuple[int, str]:
+        zone, _, inside = part.partition(".")
+        if part == "authority":
+            places = {"config": "/platform/authority/extauthz.yaml", "audit": "/platform/authority-store/audit"}
+        else:
+            places = {"config": f"/platform/{zone}/{inside}/extauthz.yaml", "audit": "/tmp/audit"}
+        asked = [word.format_map({**places, "scratch": "/tmp"}) for word in words]
+        return await self.execute(self.service(part), "extauthz", *asked)
+
     async def tracebacks(self) -> list[str]:
         """Lines of logs that begin a Python traceback."""
         said = await self.compose("--profile", "*", "logs", "--no-color", timeout=_READY)

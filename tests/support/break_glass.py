@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AUDIENCE = "bank.example/prod"
-HEADER = "x-extauthz-break-glass"
+HEADER = "x-break-glass"
 
 
 @dataclass

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.demo.attempts import (
     allowed,
+    asynchronous,
     attributes,
+    audit,
+    break_glass,
     engine,
     identities,
     patterns,
@@ -30,5 +33,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     *attributes.SCENARIOS,
     *identities.SCENARIOS,
     *patterns.SCENARIOS,
+    *asynchronous.SCENARIOS,
+    *break_glass.SCENARIOS,
+    *audit.SCENARIOS,
     *engine.SCENARIOS,  # parts are stopped here, so it comes last
 )

@@ -38,6 +38,28 @@ async def opa_paused(lab: Lab) -> Answer:
         await lab.platform.resume_opa(EDGE)
 
 
+async def usage_without_opa(lab: Lab) -> Answer:
+    """The route's plan is `degrade`: the last good policy decides in the server itself."""
+    return await _without_opa(lab, "alice")
+
+
+async def usage_without_opa_nor_role(lab: Lab) -> Answer:
+    return await _without_opa(lab, "carol")
+
+
+async def _without_opa(lab: Lab, user: str) -> Answer:
+    token = await lab.sign_in(user)
+    await lab.platform.pause_opa(EDGE)
+    try:
+        return await lab.edge(token, path="/v1/usage/acme", method="GET")
+    finally:
+        await lab.platform.resume_opa(EDGE)
+
+
+def _degraded(answer: Answer) -> str:
+    return "" if answer.body.get("mode") == "degraded" else "the service was not told"
+
+
 async def opa_killed(lab: Lab) -> Answer:
     await lab.platform.kill_opa(EDGE)
     return await transfer(lab)
@@ -100,6 +122,10 @@ async def authority_back(lab: Lab) -> Answer:
 SCENARIOS: Final = (
     denied("opa-paused", "the edge's OPA does not answer", 503, "engine.deadline", opa_paused),
     allowed("opa-resumed", "and answers again", transfer_again, status=201),
+    allowed(
+        "usage-without-opa", "where the plan is to degrade, the last good policy decides", usage_without_opa, _degraded
+    ),
+    denied("usage-without-opa-nor-role", "rightly", 403, "role.permission_missing", usage_without_opa_nor_role),
     denied("opa-killed", "the edge's OPA is killed", 503, "engine.unavailable", opa_killed),
     allowed("opa-restarted", "its supervisor starts another one", opa_back, status=201),
     denied("server-killed", "storage's authorization server is killed", 503, "engine.unavailable", server_killed),

@@ -81,12 +81,6 @@ def app(settings: Mapping[str, Any]) -> Starlette:
         limits[kind] = amount
         return _answer(request, caller, {"kind": kind, "amount": amount})
 
-    async def event(request: Request) -> JSONResponse:
-        caller = http.caller(request)
-        noticed = await http.json_object(request)
-        body = {"tenant": http.text(noticed, "tenant"), "name": http.text(noticed, "name")}
-        return _answer(request, caller, body, 202)
-
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
@@ -99,11 +93,18 @@ def app(settings: Mapping[str, Any]) -> Starlette:
             Route("/v1/usage/{tenant}", usage, methods=["GET"]),
             Route("/v1/rates", rates, methods=["GET"]),
             Route("/v1/limits/{kind}", limit, methods=["PUT"]),
-            Route("/v1/events", event, methods=["POST"]),
+            Route("/v1/events", _event, methods=["POST"]),
         ],
         exception_handlers={HTTPException: http.refused, Refused: hand_on},
         lifespan=lifespan,
     )
+
+
+async def _event(request: Request) -> JSONResponse:
+    caller = http.caller(request)
+    noticed = await http.json_object(request)
+    body = {"tenant": http.text(noticed, "tenant"), "name": http.text(noticed, "name")}
+    return _answer(request, caller, body, 202)
 
 
 def _answer(request: Request, caller: http.Caller, body: Mapping[str, Any], status: int = 200) -> JSONResponse:
