@@ -100,6 +100,8 @@ def settings(place: Path, names: Mapping[str, Tree], issuer: str, accounts: str)
             "http": f"unix://{place / 'http.sock'}",
             "max_deadline": "700ms",
             "drain": "3s",
+            # A machine that runs tests is busy without anybody asking much of the server.
+            "admission": {"target": "50ms"},
         },
         "workload": {"trust_domains": {}},
         "issuers": [

@@ -72,13 +72,20 @@ async def slow(lab: Lab, row: Row) -> None:
     counted = await lab.server.metric(DROPPED)
 
     async def sign() -> str:
-        page = await lab.server.get("/metrics")
-        return "extauthz_audit_sink_*" if page is not None and "extauthz_audit" in page.text else ""
+        return "/readyz?verbose audit.sinks" if await copies_dropped(lab) else ""
 
     seen = await course(lab, row, fault=fault, repair=repair, sign=sign, during=4.0)
+    row.facts["copies_dropped_and_counted"] = await copies_dropped(lab)
     served(row, seen, "pay", "read")
     row.hold(await lab.server.metric(DROPPED) == counted, "records were lost, not only copies")
     await settled(lab, row, seen)
+
+
+async def copies_dropped(lab: Lab) -> int:
+    """As every worker tells it."""
+    page = await lab.server.get("/readyz?verbose")
+    workers = page.json()["workers"] if page is not None else []
+    return sum(dropped for worker in workers for _, dropped in worker["audit"]["sinks"].values())
 
 
 async def killed(lab: Lab, row: Row) -> None:
