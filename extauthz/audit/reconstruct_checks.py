@@ -37,7 +37,7 @@ def remarks(roots: Sequence[Step], trace_id: str) -> list[Remark]:
 
 def _integrity(step: Step) -> Iterator[Remark]:
     if not step.evidence.intact:
-        yield Remark("contradiction", step.evidence.name, "the record is not what it was when it was indexed: verify")
+        yield Remark("contradiction", step.evidence.place, "the record is not what it was when it was indexed: verify")
 
 
 def _exchange(step: Step, born: set[str], brought: set[str]) -> Iterator[Remark]:
@@ -47,18 +47,18 @@ def _exchange(step: Step, born: set[str], brought: set[str]) -> Iterator[Remark]
         return
     if one.made not in born:
         text = f"the authority's record of the exchange that made token {one.made}: is its directory given?"
-        yield Remark("missing", one.name, text)
+        yield Remark("missing", one.place, text)
         if one.made not in brought:
-            yield _never_shown(one.name, one.made, facts.audience(one.record))
+            yield _never_shown(one.place, one.made, facts.audience(one.record))
 
 
 def _use(step: Step, given: set[str], brought: set[str]) -> Iterator[Remark]:
     one = step.evidence
     if one.made not in given:
         text = f"the decision that token {one.made} was exchanged for: is that server's directory given?"
-        yield Remark("missing", one.name, text)
+        yield Remark("missing", one.place, text)
     if one.made not in brought:
-        yield _never_shown(one.name, one.made, facts.audience(one.record))
+        yield _never_shown(one.place, one.made, facts.audience(one.record))
 
 
 def _never_shown(at: str, digest: str, audience: str) -> Remark:
@@ -72,13 +72,13 @@ def _origin(step: Step, known: set[str]) -> Iterator[Remark]:
     if one.acting and one.presented not in known:
         hops = " ← ".join(one.acting)
         text = f"the hop before: token {one.presented or '?'} was exchanged ({hops} acting), and no record tells of it"
-        yield Remark("missing", one.name, text)
+        yield Remark("missing", one.place, text)
 
 
 def _judgement(step: Step) -> Iterator[Remark]:
     one = step.evidence
     if one.record.get("mode") == "async" and not any(child.evidence.event == _JUDGED for child in step.children):
-        yield Remark("missing", one.name, "its judgement: it was let through to be judged afterwards, and is not yet")
+        yield Remark("missing", one.place, "its judgement: it was let through to be judged afterwards, and is not yet")
 
 
 def _chain(step: Step) -> Iterator[Remark]:
@@ -88,15 +88,15 @@ def _chain(step: Step) -> Iterator[Remark]:
     if made is None or not one.presented:
         return
     if made.subject and one.subject and made.subject != one.subject:
-        text = f"token {one.presented} was made for {made.subject} ({made.name}) and proved {one.subject}"
-        yield Remark("contradiction", one.name, text)
+        text = f"token {one.presented} was made for {made.subject} ({made.place}) and proved {one.subject}"
+        yield Remark("contradiction", one.place, text)
     if made.kind == "exchange" and made.acting and one.acting and made.acting != one.acting:
-        text = f"acting are {' ← '.join(one.acting)}, and the exchange {made.name} said {' ← '.join(made.acting)}"
-        yield Remark("contradiction", one.name, text)
+        text = f"acting are {' ← '.join(one.acting)}, and the exchange {made.place} said {' ← '.join(made.acting)}"
+        yield Remark("contradiction", one.place, text)
     ends = made.record.get("expires_at")
     if type(ends) is int and one.allowed and one.time > ends * 1000:
         late = one.time - ends * 1000
-        yield Remark("contradiction", one.name, f"token {one.presented} was accepted {late} ms after its end")
+        yield Remark("contradiction", one.place, f"token {one.presented} was accepted {late} ms after its end")
 
 
 def _order(step: Step, trace_id: str) -> Iterator[Remark]:
@@ -106,10 +106,10 @@ def _order(step: Step, trace_id: str) -> Iterator[Remark]:
         return
     kept = one.kind == "exchange" and _cached(step.parent)
     if kept and one.trace_id != trace_id:
-        yield Remark("note", one.name, f"token {one.made} was exchanged for an earlier request and kept")
+        yield Remark("note", one.place, f"token {one.made} was exchanged for an earlier request and kept")
     elif step.after < 0 and not kept and step.link != "trace":
-        text = f"it is {-step.after} ms before {step.parent.evidence.name}, which it follows from: the clocks disagree"
-        yield Remark("contradiction", one.name, text)
+        text = f"it is {-step.after} ms before {step.parent.evidence.place}, which it follows from: the clocks disagree"
+        yield Remark("contradiction", one.place, text)
 
 
 def _cached(step: Step) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from extauthz.audit import index_facts as facts
@@ -32,6 +33,11 @@ class Evidence:
     def name(self) -> str:
         """`<writer>:<seq>`."""
         return f"{facts.text(self.record.get('writer')) or '?'}:{self.record.get('seq', '?')}"
+
+    @property
+    def place(self) -> str:
+        """With the directory's name: writers of several servers are called alike."""
+        return f"{PurePath(self.directory).name}/{self.name}" if self.directory else self.name
 
     @property
     def event(self) -> str:

@@ -126,7 +126,7 @@ def _told(step: Step, asked: str) -> Iterator[str]:
     if len(one.acting):
         yield f"acting for it: {' → '.join(reversed(one.acting))}"
     changed = "" if one.intact else "  CHANGED since it was indexed"
-    yield f"record: {one.name} in {one.file or '-'}{_LINKS.get(step.link, '')}{changed}"
+    yield f"record: {one.place} in {one.file or '-'}{_LINKS.get(step.link, '')}{changed}"
 
 
 _SHOWN: Final = frozenset(
