@@ -165,11 +165,12 @@ def extauthz_settings(layout: Layout, zone: Zone, number: int = 1) -> dict[str, 
     settings["outbound"] = {"trust_bundle": str(layout.public / "lab.pem")}  # the catalogue's
     settings["policy"] = _sidecar(place.socket("opa" + suffix(number)))
     settings["telemetry"]["records"]["output"] = "stdout"
-    settings["audit"] = {"directory": "/tmp/audit", "sinks": [{"kind": "stdout"}]}  # noqa: S108 - of a container of its own
+    settings["audit"] = {"directory": str(place.root / "state" / "audit"), "sinks": [{"kind": "stdout"}]}
     if "api_keys" in settings:
         settings["api_keys"]["file"] = str(place.root / "extauthz" / "api-keys.yaml")
     if "judgement" in settings:
-        settings["judgement"]["queue"]["path"] = "/tmp/judgements.sqlite"  # noqa: S108 - of a container of its own
+        settings["judgement"]["queue"]["path"] = str(place.root / "state" / "judgements.sqlite")
+        settings["policy"]["path"] = str(shared("policies"))  # what decides while OPA is away
     return settings
 
 

@@ -11,6 +11,7 @@ A zone's folder has one volume for each party, so that none sees what is another
 | `service` | the zone's service | its settings |
 | `run` | Envoy, authorization servers, OPAs | the sockets between them |
 | `sockets` | Envoy and service | the sockets between them |
+| `state` | the authorization servers | their audit trail; requests that wait for their judgement |
 
 | below `/platform/` | who mounts it | what is in it |
 | --- | --- | --- |
@@ -37,7 +38,7 @@ PORT: Final = 8443
 """Where each Envoy, the authority and the catalogue listen, each in its own container."""
 AUTHORITY: Final = f"authority.{TRUST_DOMAIN}"
 CATALOGUE: Final = f"catalogue.{TRUST_DOMAIN}"
-_FOLDERS: Final = ("envoy", "extauthz", "agent", "identity", "service", "run", "sockets")
+_FOLDERS: Final = ("envoy", "extauthz", "agent", "identity", "service", "run", "sockets", "state")
 _AUTHORITY: Final = ("authority", "authority-key", "authority-run", "authority-store")
 _COMMON: Final = (*_AUTHORITY, "trust", "public", "lab", "catalogue", "policy")
 

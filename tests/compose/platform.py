@@ -262,7 +262,7 @@ class ComposePlatform:
         if part == "authority":
             places = {"config": "/platform/authority/extauthz.yaml", "audit": "/platform/authority-store/audit"}
         else:
-            places = {"config": f"/platform/{zone}/{inside}/extauthz.yaml", "audit": "/tmp/audit"}
+            places = {"config": f"/platform/{zone}/{inside}/extauthz.yaml", "audit": f"/platform/{zone}/state/audit"}
         asked = [word.format_map({**places, "scratch": "/tmp"}) for word in words]
         return await self.execute(self.service(part), "extauthz", *asked)
 

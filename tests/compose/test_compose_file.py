@@ -121,10 +121,11 @@ def test_each_party_sees_its_own_volume():
                     target == f"/platform/{source.replace(f'{zone_of(source)}-', f'{zone_of(source)}/', 1)}"
                     or not zone_of(source)
                 )
-            written = source.endswith(("-run", "-sockets")) or volume in WRITES.get(service, ())
+            written = source.endswith(("-run", "-sockets", "-state")) or volume in WRITES.get(service, ())
             assert written or mode == ["ro"], (service, volume)
             assert not source.endswith(("-envoy", "-agent")) or service == source
             assert not source.endswith("-service") or OF_ZONE[service] == zone_of(source)
+            assert not source.endswith("-state") or service in {f"{zone_of(source)}-extauthz{n}" for n in ("", "-2")}
             assert source != "lab"
             assert not source.startswith("authority") or service in {"authority", "authority-opa"}
 
