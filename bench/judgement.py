@@ -93,9 +93,10 @@ class Outcome:
         lags = sorted(verdict.lag for verdict in self.verdicts) or [0.0]
         total = self.sent.seconds + self.drained
         return (
-            f"accepted={len(self.sent.allowed)} judged={counts['allowed'] + counts['denied']} reported={reported} "
-            f"of them accepted={known} answers lost by the kill={len(self.verdicts) - known} "
-            f"violations={counts['denied']} waiting={self.waiting} killed={len(self.sent.killed)}\n"
+            f"accepted {len(self.sent.allowed)}, judged or reported of them {known} "
+            f"({len(self.sent.killed)} workers killed); "
+            f"judged although the kill took the answer: {len(self.verdicts) - known}; still waiting {self.waiting}\n"
+            f"  verdicts: {counts['allowed']} allowed, {counts['denied']} violations, {reported} reported\n"
             f"  {len(self.sent.allowed) / max(self.sent.seconds, 0.001):.0f} accepted/s, "
             f"{len(self.verdicts) / max(total, 0.001):.0f} judged/s, done {self.drained:.1f} s after the last answer; "
             f"lag p50 {lags[len(lags) // 2]:.2f} s, p99 {lags[int(len(lags) * _LAG)]:.2f} s, most {lags[-1]:.2f} s"
@@ -137,8 +138,8 @@ def settings(queue: dict[str, Any], requests: int, workers: int) -> dict[str, An
         "judgement": {
             "queue": queue,
             "max_waiting": requests + 1000,
-            "lease": "4s",
-            "timeout": "2s",
+            "lease": "2s",
+            "timeout": "1s",
             "batch": 128,
             "concurrency": 16,
             "keep": "1h",
@@ -292,7 +293,7 @@ async def settled(server: Server, patience: float) -> tuple[list[Verdict], int, 
             continue
         waiting = (await server.queue.state()).waiting
         lease = float(server.config["judgement"]["lease"].removesuffix("s"))
-        if not waiting and time.monotonic() - max(quiet, started) > lease + 2:  # what a killed worker had not told
+        if not waiting and time.monotonic() - max(quiet, started) > lease + 1:  # what a killed worker had not told
             return verdicts, 0, max(quiet - started, 0.0)
         await asyncio.sleep(0.2)
     return verdicts, (await server.queue.state()).waiting, time.monotonic() - started

@@ -27,11 +27,12 @@ _LAYOUT: Final = Layout(
     """
 CREATE TABLE entry (
     ticket INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body BLOB NOT NULL, accepted REAL NOT NULL,
-    due REAL, begun INTEGER NOT NULL, verdict BLOB, told REAL
+    due REAL NOT NULL, begun INTEGER NOT NULL, verdict BLOB
 ) STRICT;
-CREATE INDEX entry_due ON entry (due) WHERE due IS NOT NULL;
+CREATE INDEX entry_due ON entry (due);
 CREATE INDEX entry_waiting ON entry (accepted) WHERE verdict IS NULL;
-CREATE INDEX entry_told ON entry (told) WHERE told IS NOT NULL;
+CREATE TABLE ledger (place INTEGER PRIMARY KEY AUTOINCREMENT, verdict BLOB NOT NULL, told REAL NOT NULL) STRICT;
+CREATE INDEX ledger_told ON ledger (told);
 CREATE TABLE strike (id TEXT NOT NULL PRIMARY KEY, key TEXT NOT NULL, at REAL NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX strike_key ON strike (key, at);
 CREATE INDEX strike_at ON strike (at);
@@ -54,16 +55,18 @@ _CLAIM: Final = """UPDATE entry SET due = ?, begun = begun + 1
 WHERE ticket IN (SELECT ticket FROM entry WHERE due <= ? ORDER BY due LIMIT ?)
 RETURNING ticket, body, accepted, begun, verdict"""
 _SETTLE: Final = "UPDATE entry SET verdict = ?, due = ? WHERE ticket = ? AND verdict IS NULL"
-_PUT_BACK: Final = "UPDATE entry SET due = ?, begun = max(begun - 1, 0) WHERE ticket = ? AND due IS NOT NULL"
-_TOLD: Final = "UPDATE entry SET body = x'', due = NULL, told = ? WHERE ticket = ? AND told IS NULL"
+_PUT_BACK: Final = "UPDATE entry SET due = ?, begun = max(begun - 1, 0) WHERE ticket = ?"
+_KEEP: Final = (
+    "INSERT INTO ledger (verdict, told) SELECT verdict, ? FROM entry WHERE ticket = ? AND verdict IS NOT NULL"
+)
+_TOLD: Final = "DELETE FROM entry WHERE ticket = ? AND verdict IS NOT NULL"
 _SWEEPS: Final = (
-    ("DELETE FROM entry WHERE ticket IN (SELECT ticket FROM entry WHERE told <= ? LIMIT ?)", None),
+    ("DELETE FROM ledger WHERE place IN (SELECT place FROM ledger WHERE told <= ? LIMIT ?)", None),
     ("DELETE FROM strike WHERE id IN (SELECT id FROM strike WHERE at <= ? LIMIT ?)", STRIKES_KEPT),
     ("DELETE FROM quarantine WHERE key IN (SELECT key FROM quarantine WHERE until <= ? LIMIT ?)", ENDED_KEPT),
 )
 _STATE: Final = "SELECT waiting, (SELECT min(accepted) FROM entry WHERE verdict IS NULL), changes FROM total"
-_LEDGER: Final = """SELECT ticket, verdict FROM entry
-WHERE told IS NOT NULL AND verdict IS NOT NULL AND ticket > ? ORDER BY ticket LIMIT ?"""
+_LEDGER: Final = "SELECT place, verdict FROM ledger WHERE place > ? ORDER BY place LIMIT ?"
 _STRIKE: Final = "INSERT INTO strike (id, key, at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _NEAR: Final = "SELECT at FROM strike WHERE key = ? AND at > ? AND at < ?"
 _IN_FORCE: Final = "SELECT kind, value, issuer, route, since, until, origin, decision_id FROM quarantine"
@@ -138,7 +141,8 @@ class SqliteQueue:
         rows = [(now, int(ticket)) for ticket in tickets]
 
         def step(connection: sqlite3.Connection) -> None:
-            connection.executemany(_TOLD, rows)
+            connection.executemany(_KEEP, rows)
+            connection.executemany(_TOLD, [row[1:] for row in rows])
             for sweep, kept in _SWEEPS:
                 connection.execute(sweep, (now - (self._settings.keep if kept is None else kept), _SWEEP))
 
@@ -150,7 +154,7 @@ class SqliteQueue:
     async def ledger(self, after: str = "", limit: int = 10_000) -> Sequence[tuple[str, bytes]]:
         bound = (int(after or 0), limit)
         rows = await self._file.run(lambda connection: connection.execute(_LEDGER, bound).fetchall())
-        return [(str(ticket), verdict) for ticket, verdict in rows]
+        return [(str(place), verdict) for place, verdict in rows]
 
     async def quarantines(self) -> Sequence[Quarantine]:
         bound = (self._clock.now(), MAX_QUARANTINES)

@@ -279,6 +279,17 @@ async def test_a_closed_queue_answers_nothing(place) -> None:
         await queue.claim(1)
 
 
+async def test_whoever_reads_the_ledger_on_misses_nothing_that_is_told_late(place) -> None:
+    queue = place.open()
+    first, second = await put(queue, place, "a", "b")
+    await queue.settle([Settlement(first.ticket, b"first"), Settlement(second.ticket, b"second")])
+    await queue.told([second.ticket])
+    ((read, verdict),) = await queue.ledger()
+    assert verdict == b"second"
+    await queue.told([first.ticket, second.ticket])
+    assert [verdict for _, verdict in await queue.ledger(read)] == [b"first"]
+
+
 async def test_what_was_told_is_forgotten_after_a_while(tmp_path) -> None:
     place = Place("sqlite", tmp_path)
     queue = place.open(keep="10s")
