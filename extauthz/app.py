@@ -142,6 +142,7 @@ class Application:
             lambda: {(name,): state for name, state in fresh.endpoints.states().items()},
         )
         audit = fresh.audit
+        self._metrics.measure("extauthz_audit_waiting", lambda: {} if audit is None else {(): audit.waiting})
         self._metrics.measure("extauthz_audit_healthy", lambda: {} if audit is None else {(): int(audit.healthy)})
         if fresh.background is not None:
             fresh.background.open(fresh.pipeline)

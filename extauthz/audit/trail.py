@@ -82,6 +82,11 @@ class AuditTrail:
         return self._thread.writer
 
     @property
+    def waiting(self) -> int:
+        """Records that wait to be written."""
+        return len(self._thread.waiting)
+
+    @property
     def healthy(self) -> bool:
         """False while records cannot be written, or too many wait."""
         thread = self._thread

@@ -81,5 +81,6 @@ FAMILIES: Final = _families(
     Family("extauthz_break_glass_total", "counter", ("route", "outcome"), "Break-glass grants shown, used or refused."),
     Family("extauthz_audit_records_total", "counter", (), "Audit records written."),
     Family("extauthz_audit_dropped_total", "counter", (), "Audit records lost."),
+    Family("extauthz_audit_waiting", "gauge", (), "Audit records that wait to be written."),
     Family("extauthz_audit_healthy", "gauge", (), "1 while audit records can be written."),
 )
