@@ -182,11 +182,12 @@ def test_the_image_has_the_packages_that_were_tested():
 
 def _metrics(text: str) -> set[str]:
     """Metrics that PromQL names; recording rules have a colon."""
-    return {re.sub(r"_bucket$", "", name) for name in re.findall(r"(?<![:\w])extauthz_[a-z_]+", text)}
+    return {re.sub(r"_(bucket|count)$", "", name) for name in re.findall(r"(?<![:\w])extauthz_[a-z_]+", text)}
 
 
 def test_rules_and_dashboard_name_metrics_that_exist():
-    documented = _metrics((ROOT / "docs" / "telemetry.md").read_text())
+    pages = ("telemetry.md", "authority.md")
+    documented = set().union(*(_metrics((ROOT / "docs" / page).read_text()) for page in pages))
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
     used = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
