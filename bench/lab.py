@@ -126,6 +126,14 @@ class Lab:
                 os.truncate(servers.records(variant.server, self.folder), 0)
         return sample
 
+    def pin(self, name: str, cores: set[int]) -> None:
+        """Keep a part, and what it has started, on these cores; nothing where the system cannot (no /proc)."""
+        pid = self._parts[name].pid
+        for one in [pid, *processes.descendants([pid])] if pid else []:
+            for thread in Path(f"/proc/{one}/task").glob("*"):
+                with contextlib.suppress(OSError):
+                    os.sched_setaffinity(int(thread.name), cores)
+
     def _cpu(self, name: str) -> float:
         pid = self._parts[name].pid
         if not pid:

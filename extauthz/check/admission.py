@@ -54,10 +54,11 @@ MOST_DOWN: Final = 0.05
 """Steps of the level: up by `UP` for each `target` of waiting, down by `DOWN` more each calm interval."""
 FORGOTTEN: Final = 2.0
 """Seconds without a Check after which nothing is known of the load."""
+OVERLOADED: Final = "engine.overloaded"
 _LATER: Final = (1.0, 3.0, 2.0, 4.0)
 """Seconds after which the refused may ask again: dealt out in turn, so they do not all come at once."""
-_LAGGING: Final = tuple(Deny((Reason("engine.overloaded", detail="the worker's queue stands"),), s) for s in _LATER)
-_FULL: Final = tuple(Deny((Reason("engine.overloaded", detail="too many Checks in flight"),), s) for s in _LATER)
+_LAGGING: Final = tuple(Deny((Reason(OVERLOADED, detail="the worker's queue stands"),), s) for s in _LATER)
+_FULL: Final = tuple(Deny((Reason(OVERLOADED, detail="too many Checks in flight"),), s) for s in _LATER)
 
 
 def rank(settings: RouteSettings) -> int:

@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from extauthz.authn import step_up
 from extauthz.authn.extract import bearer
 from extauthz.check import respond, told, wire
+from extauthz.check.admission import OVERLOADED
 from extauthz.check.answers import Answers, key
 from extauthz.check.budget import until
 from extauthz.check.exchange import narrowed
@@ -315,6 +317,14 @@ class Pipeline:
         route, request = facts.route, facts.request
         if isinstance(decision, Allow) and request is not None and route is not None:
             return self._allowed(decision, route, request, facts, trail)
+        if isinstance(decision, Deny) and decision.code == OVERLOADED and route is not None and request is not None:
+            grpc = respond.speaks_grpc(request)
+            make = partial(self._denied, decision, facts, trail)
+            return self._answers.refused(route, decision, trail.decision_id, make, grpc=grpc)
+        return self._denied(decision, facts, trail)
+
+    def _denied(self, decision: Decision, facts: Facts, trail: Trail) -> bytes:
+        route = facts.route
         metadata = told.metadata(facts, trail)
         refused = decision if isinstance(decision, Deny) else _UNDECIDED
         metadata["layer"] = refused.layer.value
@@ -323,7 +333,7 @@ class Pipeline:
         if route is not None:
             detail = route.settings.detail
             stronger = step_up.parameters(route.settings.token) if refused.code == step_up.CODE else ""
-        return respond.deny(refused, trail.decision_id, request, metadata, detail, stronger)
+        return respond.deny(refused, trail.decision_id, facts.request, metadata, detail, stronger)
 
     def _allowed(self, decision: Allow, route: Route, request: Request, facts: Facts, trail: Trail) -> bytes:
         credential = told.credential(route.settings, request, facts.granted)

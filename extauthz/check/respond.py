@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from extauthz.model import Deny, Request
 
-__all__ = ["allow", "deny", "spoofed"]
+__all__ = ["allow", "deny", "grpc_status", "speaks_grpc", "spoofed"]
 
 DECISION_ID: Final = "x-extauthz-decision-id"
 REALM: Final = "extauthz"
@@ -132,7 +132,7 @@ def deny(
     `step_up`: what the challenge asks of the next sign-in (`authn.step_up.parameters`).
     """
     message = _utf8(decision.message) if detail == "message" else ""
-    if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):  # 3
+    if request is not None and speaks_grpc(request):  # 3
         body = _grpc_text(decision.code, message, decision_id, detail)
         denied = _denied(decision.code, decision.layer, message, step_up, grpc=True) + _header(
             "grpc-message", quote(body, safe=_GRPC_MESSAGE)
@@ -149,6 +149,11 @@ def deny(
     return (
         _denied_status(decision.code, decision.layer) + _field(_DENIED, denied) + _field(_METADATA, _metadata(metadata))
     )
+
+
+def speaks_grpc(request: Request) -> bool:
+    """Whether the caller reads a gRPC status in place of an HTTP one."""
+    return request.headers.get("content-type", "").startswith("application/grpc")
 
 
 def _grpc_text(code: str, message: str, decision_id: str, detail: str) -> str:

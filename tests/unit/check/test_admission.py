@@ -14,10 +14,12 @@ from extauthz.check.admission import CRITICAL, NORMAL, SHEDDABLE, Admission, ran
 from extauthz.clock import ManualClock
 from extauthz.model import Deny, Reason, Request
 from extauthz.telemetry.metrics import Metrics
-from tests.support.bank import read
+from tests.support import parts
+from tests.support.bank import open_bank, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TARGET = 0.003
 CLASSES = {SHEDDABLE: "sheddable", NORMAL: "normal", CRITICAL: "critical"}
@@ -217,3 +219,30 @@ def test_a_route_is_what_it_says_or_what_it_can_do(
 
 def _request() -> Request:
     return Request(*("1", "GET", "https", "bank.example", "/", "", "HTTP/2", {}, b"", False, "", "", "", "", {}))
+
+
+@pytest.mark.opa
+@pytest.mark.embedded
+async def test_what_is_shed_is_answered_from_memory_each_with_its_own_id(tmp_path: Path) -> None:
+    """The caller learns nothing but its own decision id, in its own protocol, with the seconds dealt to it."""
+    parts.require_opa()
+    parts.require_embedded()
+    bank = await open_bank(tmp_path, server={"admission": {"in_flight": 4}})
+    bank.app._metrics.in_flight = 100
+    fresh = [await bank.ask(headers={"x-extauthz-tenant": "no"}) for _ in range(4)]
+    known = [await bank.ask() for _ in range(4)]
+    grpc = [await bank.ask(headers={"content-type": "application/grpc"}) for _ in range(8)]
+    answers = [*fresh, *known]
+    ids = {one.metadata["decision_id"] for one in (*answers, *grpc)}
+    assert len(ids) == 16
+    for one in answers:
+        assert (one.status, one.code) == (503, "engine.overloaded")
+        assert one.headers["x-extauthz-decision-id"] == one.metadata["decision_id"]
+        assert one.metadata["decision_id"] in one.body
+    assert [one.headers["retry-after"] for one in fresh] == [one.headers["retry-after"] for one in known]
+    assert {(one.status, one.headers["grpc-status"]) for one in grpc} == {(200, "14")}
+    await bank.close()
+    records = bank.records()
+    assert {record["decision_id"] for record in records} == ids
+    assert {record["code"] for record in records} == {"engine.overloaded"}
+    assert all(record["result"]["reasons"][0]["detail"] for record in records)
