@@ -11,8 +11,10 @@ import yaml
 
 from extauthz.authn.settings import TokenRule
 from extauthz.check.exchange_settings import ExchangeSettings
+from extauthz.check.failure_settings import FailurePlan
 from extauthz.check.routes import RouteSettings
 from extauthz.config import load_text
+from extauthz.judgement.settings import JudgementRule
 from tests.support import parts
 
 ROOT = Path(__file__).parents[3]
@@ -30,9 +32,14 @@ def test_the_configuration_is_accepted() -> None:
 
 
 def test_routes_that_are_shown_in_part_have_settings_that_exist() -> None:
-    (text,) = [block for block in blocks("yaml") if block.startswith("- name:")]
-    for route in yaml.safe_load(text):
+    shown = [block for block in blocks("yaml") if block.startswith("- name:")]
+    assert len(shown) == 2
+    for route in (route for text in shown for route in yaml.safe_load(text)):
         assert route.keys() <= RouteSettings.model_fields.keys()
+        if judged := route.get("judgement"):
+            JudgementRule.model_validate(judged)
+        if isinstance(plan := route.get("on_failure"), dict):
+            FailurePlan.model_validate(plan)
         assert route.get("token", {}).keys() <= TokenRule.model_fields.keys()
         assert route.get("exchange", {}).keys() <= ExchangeSettings.model_fields.keys()
 
