@@ -1,7 +1,7 @@
 """How fast the audit trail is indexed and searched: `python -m bench.audit_search [--records 1000000]`.
 
-The records are made as a server makes them (`audit.records`, from trails), in files of the configured size; all but
-the newest of each writer are packed. Searches are asked as `extauthz audit search` asks them: the newest hundred.
+The records have the members and the size of real ones, in chained files of `--file` MiB; all but the newest of each
+writer are packed, in gzip members of 1 MiB unless `--whole`. Searches are for the newest hundred.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def record(number: int, chance: random.Random) -> tuple[str, dict[str, Any]]:
     }
 
 
-def write(directory: Path, count: int, size: int, *, packed: bool) -> int:
+def write(directory: Path, count: int, size: int, *, packed: bool, member: int = MEMBER) -> int:
     """Files as a server leaves them. Returns their bytes, unpacked."""
     chance = random.Random(7)  # noqa: S311 - records to search, not secrets
     chains = {name: Chain(name) for name in WRITERS}
@@ -115,7 +115,7 @@ def write(directory: Path, count: int, size: int, *, packed: bool) -> int:
         path = path_of(directory, name, numbers[name])
         data = bytes(waiting[name])
         if packed and not last:
-            parts = (data[at : at + MEMBER] for at in range(0, len(data), MEMBER))
+            parts = (data[at : at + member] for at in range(0, len(data), member))
             path.with_name(path.name + ".gz").write_bytes(b"".join(gzip.compress(part, 6) for part in parts))
         else:
             path.write_bytes(data)
@@ -207,10 +207,13 @@ def main() -> None:
     words.add_argument("--records", type=int, default=1_000_000)
     words.add_argument("--file", type=int, default=64, help="MiB of a file")
     words.add_argument("--plain", action="store_true", help="do not pack rotated files")
+    words.add_argument("--whole", action="store_true", help="pack a file as one gzip member")
     asked = words.parse_args()
     with tempfile.TemporaryDirectory(prefix="audit-search-") as name:
         directory = Path(name)
-        size = write(directory, asked.records, asked.file * 1024 * 1024, packed=not asked.plain)
+        largest = asked.file * 1024 * 1024
+        member = 2 * largest if asked.whole else MEMBER
+        size = write(directory, asked.records, largest, packed=not asked.plain, member=member)
         print(f"{asked.records} records, {size / 1e6:.0f} MB in {len(list(directory.iterdir()))} files")
         with Archive([directory]) as archive:
             started = time.perf_counter()

@@ -36,6 +36,10 @@ class AuditFile:
     """Of its writer: the one that may still grow."""
 
 
+class Gone(AuditError):
+    """A file that was there a moment ago: it has been packed, or deleted."""
+
+
 class Line(NamedTuple):
     offset: int
     length: int
@@ -70,24 +74,28 @@ def audit_files(directory: Path) -> list[AuditFile]:
     ]
 
 
-def blocks(file: AuditFile, start: Member = START, members: list[Member] | None = None) -> Iterator[bytes]:
+def blocks(
+    file: AuditFile, start: Member = START, members: list[Member] | None = None, *, one: bool = False
+) -> Iterator[bytes]:
     """The unpacked bytes from `start`, which is a member's start in a packed file. Raises AuditError.
 
-    `members` is given the starts of the members that were met.
+    `members` is given the starts of the members that were met. `one`: of a packed file, this member alone.
     """
     try:
         with file.path.open("rb") as opened:
             if file.packed:
-                yield from _unpacked(opened, start, members)
+                yield from _unpacked(opened, start, members, one=one)
                 return
             opened.seek(start.unpacked)
             while block := opened.read(_BLOCK):
                 yield block
+    except FileNotFoundError:
+        raise Gone(f"{file.path} is gone") from None
     except (OSError, zlib.error) as error:
         raise AuditError(f"{file.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _unpacked(opened: BinaryIO, start: Member, members: list[Member] | None) -> Iterator[bytes]:
+def _unpacked(opened: BinaryIO, start: Member, members: list[Member] | None, *, one: bool) -> Iterator[bytes]:
     """Raises OSError, zlib.error. A member that was cut off gives what it has."""
     opened.seek(start.packed)
     at, unpacked = start.packed, start.unpacked
@@ -108,6 +116,8 @@ def _unpacked(opened: BinaryIO, start: Member, members: list[Member] | None) -> 
                 break
             if not data and not (data := opened.read(_BLOCK)):
                 return
+        if one:
+            return
 
 
 def lines(source: Iterator[bytes], offset: int) -> Iterator[Line]:

@@ -17,6 +17,7 @@ from extauthz.audit.fault import AuditError
 from extauthz.audit.index_files import LONGEST, AuditFile, Member, blocks, skipped
 from extauthz.audit.index_members import member_before
 from extauthz.audit.index_row import parsed
+from extauthz.audit.layout import PACKED
 
 if TYPE_CHECKING:
     import sqlite3
@@ -82,6 +83,11 @@ class Reader:
 
     def holds(self, file: int, offset: int, length: int, needle: bytes) -> bool:
         """Whether the line has these bytes; of a line that is too long for a record, its beginning."""
+        chunk = self._chunks.get(file)
+        if chunk is not None:  # a search through everything comes here for every record
+            at = offset - chunk.begin
+            if 0 <= at <= len(chunk.data) - length:
+                return chunk.data.find(needle, at, at + length) >= 0
         return needle in next(self._pieces(file, offset, length), b"")
 
     def _pieces(self, file: int, offset: int, length: int) -> Iterator[bytes]:
@@ -102,7 +108,7 @@ class Reader:
         there = self._file(file)
         if there.packed:
             start = member_before(self._connection, file, offset)
-            chunk = _Chunk(start.unpacked, b"".join(_until_next(there, start)))
+            chunk = _Chunk(start.unpacked, b"".join(_member(there, start)))
         else:
             begin = max(0, offset + length - _AROUND)
             with there.path.open("rb") as opened:
@@ -116,7 +122,9 @@ class Reader:
 
     def _file(self, file: int) -> AuditFile:
         path = self._directory / self._name(file)
-        return AuditFile("", 0, path, path.name.endswith(".gz"))
+        if not path.name.endswith(PACKED) and not path.exists():  # packed since the last look
+            path = path.with_name(path.name + PACKED)
+        return AuditFile("", 0, path, path.name.endswith(PACKED))
 
     def _name(self, file: int) -> str:
         name = self._names.get(file)
@@ -128,14 +136,13 @@ class Reader:
         return name
 
 
-def _until_next(file: AuditFile, start: Member) -> Iterator[bytes]:
-    members: list[Member] = []
+def _member(file: AuditFile, start: Member) -> Iterator[bytes]:
     size = 0
-    for block in blocks(file, start, members):
-        if len(members) > 1 or size > _LARGEST:  # the block is the next member's
-            return
+    for block in blocks(file, start, one=True):
         size += len(block)
         yield block
+        if size > _LARGEST:
+            return
 
 
 @lru_cache(maxsize=4)

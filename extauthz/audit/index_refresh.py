@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.audit.fault import AuditError
-from extauthz.audit.index_files import START, Member, audit_files, blocks, lines, skipped
+from extauthz.audit.index_files import START, Gone, Member, audit_files, blocks, lines, skipped
 from extauthz.audit.index_members import keep, member_before
 from extauthz.audit.index_row import MALFORMED, row
 from extauthz.audit.index_schema import OFFSET_BITS, indexes, without_indexes
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[AuditFile, int], None]
 
+_ATTEMPTS: Final = 4
 _BATCH: Final = 10_000
 """Records of one transaction."""
 _MANY: Final = 32 * 1024 * 1024
@@ -77,6 +78,19 @@ class Refresh:
 
     def run(self, directory: Path) -> Refreshed:
         """Raises AuditError, OSError, sqlite3.Error."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._all(directory)
+                break
+            except (Gone, FileNotFoundError):  # packed, or deleted, since the directory was listed
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        if self._done.records > _BATCH:
+            self._connection.execute("PRAGMA analysis_limit = 4000")
+            self._connection.execute("ANALYZE record")
+        return self._done
+
+    def _all(self, directory: Path) -> None:
         files = audit_files(directory)
         self._forget_others(files)
         new = sum(max(0, one.path.stat().st_size - self._known(one).size) for one in files)
@@ -88,10 +102,6 @@ class Refresh:
         finally:
             for statement in indexes():
                 self._connection.execute(statement)
-        if self._done.records > _BATCH:
-            self._connection.execute("PRAGMA analysis_limit = 4000")
-            self._connection.execute("ANALYZE record")
-        return self._done
 
     def _indexed(self) -> int:
         """Bytes, packed ones as they are."""
@@ -119,6 +129,8 @@ class Refresh:
                 start = self._checked(file, known, before.st_size)
                 self._save(file, known)
             self._read(file, known, start)
+        except Gone:
+            raise
         except AuditError as error:  # the other files are as good as they were
             self._done.notes.append(str(error))
             return

@@ -25,7 +25,7 @@ MOST: Final = 5_000
 _ROUNDS: Final = 16
 """Hops to either side."""
 _FEW: Final = 4
-_TOKENS: Final = ("token.*", "revocation.*")
+_TOKENS: Final = ("token.*", "identity.issued", "revocation.*")
 _DECISIONS: Final = ("decision.allowed", "decision.denied")
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = 1_800_000_000.0
+STEP = 0.125
+"""Seconds; a time that floats tell exactly."""
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ISSUER = "https://authority.bank.example"
 NO_MASKING = Masking((), (), b"")
@@ -113,7 +115,7 @@ def exchanged(
 
 @dataclass
 class Bank:
-    """A transfer of alice's from the edge to the feature store; who records where. Times are 10 ms apart."""
+    """A transfer of alice's from the edge to the feature store; who records where. Times are `STEP` apart."""
 
     root: Path
     servers: dict[str, Server] = field(default_factory=dict)
@@ -150,15 +152,15 @@ class Bank:
             if zone is STORAGE:
                 return
             to, made = PATH[number + 1], f"T{number + 1}"
-            going = trail(at + 0.01, zone, f"{zone.kind}-out", subject, zone.id, trace=trace)
+            going = trail(at + STEP, zone, f"{zone.kind}-out", subject, zone.id, trace=trace)
             going.exchange = ExchangeFacts(to.audience, zone.id, "payment", digest(made), f"jti-{made}")
             going.exchange_cached = cached and zone is EDGE
             self.decisions[f"{zone.name} out"] = server.decided(going)
             actors, ancestors = (zone.id, *actors), (*ancestors, f"jti-{token}")
             if not going.exchange_cached:
-                told = exchanged(token, made, to, actors, ancestors, at + 0.02)
-                self.authority.told("token.exchanged", told | {"trace_id": trace}, NOW + at + 0.02)
-            at += 0.03
+                told = exchanged(token, made, to, actors, ancestors, at + 2 * STEP)
+                self.authority.told("token.exchanged", told | {"trace_id": trace}, NOW + at + 2 * STEP)
+            at += 3 * STEP
 
     def save(self) -> list[Path]:
         """The directories."""

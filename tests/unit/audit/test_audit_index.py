@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from extauthz.audit.fault import AuditError
 from extauthz.audit.index import AuditIndex, Hit
-from extauthz.audit.index_files import LONGEST, AuditFile, Member, blocks, lines
+from extauthz.audit.index_files import LONGEST, AuditFile, Member, audit_files, blocks, lines
 from extauthz.audit.index_row import MALFORMED, bounded, hexadecimal, key, milliseconds, row, uuid
 from extauthz.audit.layout import path_of
 from extauthz.audit.query import Query
@@ -128,9 +128,9 @@ def test_a_packed_file_is_read_from_the_member_before_the_record(
         index.refresh()
         starts: list[Member] = []
 
-        def watched(there: AuditFile, start: Member, members: list[Member] | None = None) -> Any:
+        def watched(there: AuditFile, start: Member, **options: bool) -> Any:
             starts.append(start)
-            return blocks(there, start, members)
+            return blocks(there, start, **options)
 
         monkeypatch.setattr("extauthz.audit.index_read.blocks", watched)
         [hit] = index.find(Query(seq=900))
@@ -190,6 +190,34 @@ def test_a_file_that_was_only_touched_is_compared_and_not_read_again(directory: 
         os.utime(file(directory), ns=(5, 5))
         done = index.refresh()
         assert (done.records, done.notes) == (0, [])
+
+
+def test_a_file_that_is_packed_after_the_last_look_is_still_read(directory: Path) -> None:
+    file(directory).write_bytes(some(1, 300))
+    with AuditIndex(directory) as index:
+        index.refresh()
+        pack(file(directory), 5000)
+        [hit] = index.find(Query(seq=250))
+        found = index.read(hit)
+        assert (found.intact, found.record and found.record["seq"]) == (True, 250)
+
+
+def test_a_file_that_is_packed_while_it_is_read_is_looked_for_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file(directory).write_bytes(some(1, 50))
+    file(directory, 2).write_bytes(some(50, 60))
+
+    def listed(where: Path) -> list[AuditFile]:
+        found = audit_files(where)
+        if file(directory).exists():
+            pack(file(directory))
+        return found
+
+    monkeypatch.setattr("extauthz.audit.index_refresh.audit_files", listed)
+    with AuditIndex(directory) as index:
+        done = index.refresh()
+        assert (done.records, done.notes) == (59, [])
 
 
 def test_a_file_that_is_gone_takes_its_rows_with_it(directory: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_transfer_through_four_zones_is_one_chain_wherever_one_begins(bank: Ba
     ]  # fmt: skip
     steps = list(story.steps())
     assert len(steps) == 11
-    assert [step.after for step in steps] == [None, 5000, *[10] * 9]
+    assert [step.after for step in steps] == [None, 5000, *[125] * 9]
     assert {step.link for step in steps[1:]} == {"token"}
     last = steps[-1].evidence
     assert last.acting == (MODEL.id, ORCHESTRATION.id, EDGE.id)
@@ -140,7 +140,7 @@ def test_clocks_that_disagree_are_named_with_the_difference(bank: Bank) -> None:
     bank.transfer()
     story = told(bank, bank.decisions["edge in"])
     wrong = texts(story, "contradiction")
-    assert any("1990 ms before" in text and "clocks disagree" in text for text in wrong)
+    assert any("1875 ms before" in text and "clocks disagree" in text for text in wrong)
     assert len(list(story.steps())) == 11
 
 

@@ -15,7 +15,7 @@ from extauthz.cli import app
 from extauthz.clock import ManualClock
 from extauthz.demo.zones import EDGE, ORCHESTRATION
 from extauthz.telemetry.trail import ExchangeFacts
-from tests.support.audit_hops import NOW, alice, digest, exchanged, trail
+from tests.support.audit_hops import NOW, STEP, alice, digest, exchanged, trail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def reconstruct(*words: object) -> Result:
 @pytest.fixture
 async def platform(tmp_path: Path) -> list[Path]:
     """Edge, orchestration and authority, each with a trail of its own; and public keys of all three."""
-    clock = ManualClock(NOW + 0.02)
+    clock = ManualClock(NOW + 2 * STEP)
     trails = {
         name: await AuditTrail.open(AuditSettings(directory=tmp_path / name), role, clock)
         for name, role in (("edge", "serve"), ("orchestration", "serve"), ("authority", "authority"))
@@ -38,10 +38,10 @@ async def platform(tmp_path: Path) -> list[Path]:
     going = trail(0.0, EDGE, "edge-out", alice("T0"))
     going.exchange = ExchangeFacts(ORCHESTRATION.audience, EDGE.id, "payment", digest("T1"), "jti-T1")
     going.exchange_cached = False
-    told = exchanged("T0", "T1", ORCHESTRATION, (EDGE.id,), ("jti-T0",), 0.02)
+    told = exchanged("T0", "T1", ORCHESTRATION, (EDGE.id,), ("jti-T0",), 2 * STEP)
     del told["workload"]
     await ChainedAudit(trails["authority"]).write("token.exchanged", told)
-    came = trail(0.03, ORCHESTRATION, "orchestration-in", alice("T1", EDGE.id), EDGE.id)
+    came = trail(3 * STEP, ORCHESTRATION, "orchestration-in", alice("T1", EDGE.id), EDGE.id)
     for name, check in (("edge", going), ("orchestration", came)):
         check.trace()
         trails[name].add(check)
@@ -68,8 +68,8 @@ def test_a_chain_over_three_directories_is_told_and_verified(platform: list[Path
     lines = done.stdout.splitlines()
     events = [line for line in lines if "decision.allowed" in line or "token.exchanged" in line]
     assert len(events) == 3
-    assert "(+20 ms)" in events[1]
-    assert "(+10 ms)" in events[2]
+    assert "(+250 ms)" in events[1]
+    assert "(+125 ms)" in events[2]
     assert "◀ asked for" in events[2]
     assert sum(line.startswith("verified: ") for line in lines) == 3
 

@@ -83,7 +83,7 @@ def count(archive: Archive, **words: Any) -> int:
         ({"writer": "authority-0", "seq": 2}, 1),
         ({"since": round(NOW * 1000)}, 10),
         ({"until": round(NOW * 1000)}, 1),
-        ({"since": round(NOW * 1000) + 10, "until": round(NOW * 1000) + 30}, 2),
+        ({"since": round(NOW * 1000) + 125, "until": round(NOW * 1000) + 375}, 2),
         ({"text": "route features"}, 1),
         ({"text": "route features", "event": ("decision.allowed",)}, 0),
         ({"text": "edge-in"}, 1),
