@@ -29,6 +29,7 @@ BODY_MAX: Final = 64 * 1024
 _TAKEN: Final = frozenset({"schema", "writer", "seq", "chain", "event", "timestamp"})
 _ALLOWED: Final = b'"event":"decision.allowed","timestamp":"'
 _DENIED: Final = b'"event":"decision.denied","timestamp":"'
+_NO_GRANT: Final = "token.break_glass"
 _MILLISECONDS: Final = len("2027-01-15T08:00:00.000")
 _SAFE: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.")
 
@@ -60,6 +61,24 @@ def decision(trail: Trail, masking: Masking) -> bytes:
         document = masking.apply(document)
     first = _ALLOWED if allowed else _DENIED
     return b'%b%b+00:00",%b' % (first, time[:_MILLISECONDS].encode(), _body(document))
+
+
+def exception(trail: Trail) -> str:
+    """The event beside a decision's record when a break-glass grant was shown for it; empty: none was."""
+    if trail.break_glass is not None:
+        return "break_glass.used"
+    refused = isinstance(trail.decision, Deny) and trail.decision.code == _NO_GRANT
+    return "break_glass.refused" if refused else ""
+
+
+def exception_facts(trail: Trail) -> dict[str, Any]:
+    """Who used it, where, and the decision that says the rest."""
+    document = record.document(trail)
+    named = ("decision_id", "requested_by", "revision", "subject", "workload", "action", "resource", "layer", "code")
+    found = {name: document[name] for name in named}
+    found["request"] = {"route": trail.route.name}
+    _add_mode(found, trail)
+    return found
 
 
 def event(name: str, fields: Mapping[str, Any], now: float, masking: Masking) -> bytes:

@@ -99,6 +99,8 @@ class AuditTrail:
             return
         try:
             body = records.decision(trail, self._masking)
+            if event := records.exception(trail):
+                self.note(event, records.exception_facts(trail))
         except Exception:  # noqa: BLE001 - a defect here must not reach the Check; the count is recorded and watched
             self._thread.counts.lose(1)
             return
@@ -121,6 +123,8 @@ class AuditTrail:
         except AuditError:
             return False
         self._recorded.add(trail.decision_id)
+        if event := records.exception(trail):
+            self.note(event, records.exception_facts(trail))
         return True
 
     def numbers(self) -> dict[str, Any]:

@@ -69,6 +69,22 @@ def test_a_decision_that_is_no_ordinary_one_says_so() -> None:
     assert found["exchange"]["audience"] == "model"
 
 
+async def test_a_break_glass_grant_has_a_record_of_its_own(tmp_path: Path) -> None:
+    grant = BreakGlassFacts("g1", "INC-7", "spiffe://bank.example/operator", 1_800_000_900.0, "role.denied")
+    refused = check(3)
+    refused.decision = deny("token.break_glass", "it has ended")
+    async with trail_in(tmp_path) as trail:
+        await trail.written(check(1, mode="break-glass", break_glass=grant), float("inf"))
+        trail.add(check(2, mode="break-glass", break_glass=grant))
+        trail.add(refused)
+    found = [each for each in read(tmp_path) if each["event"].startswith("break_glass.")]
+    assert [each["event"] for each in found] == ["break_glass.used"] * 2 + ["break_glass.refused"]
+    assert (found[0]["break_glass"]["ticket"], found[0]["subject"]["id"]) == ("INC-7", "user-1")
+    assert (found[2]["decision_id"], found[2]["code"]) == (refused.decision_id, "token.break_glass")
+    for each in found:
+        jsonschema.validate(each, records.schema())
+
+
 def test_a_check_without_an_end_is_a_denial() -> None:
     found = record(Trail(1_800_000_000.0))
     assert (found["event"], found["code"], found["subject"]) == ("decision.denied", "engine.internal", None)
