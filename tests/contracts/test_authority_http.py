@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -93,6 +94,8 @@ async def test_metadata_and_keys_are_for_everybody(authority: RunningAuthority) 
         page = (await http.get("/metrics")).text
         assert 'extauthz_authority_keys{phase="active",set="x509"} 1.0' in page
         assert 'extauthz_authority_not_after_seconds{certificate="listener"}' in page
+        due = dict(re.findall(r'extauthz_authority_rotation_due_seconds\{set="(\w+)"\} (\S+)', page))
+        assert due.keys() == {"x509", "jwt"}
 
 
 async def own_token(authority: RunningAuthority, svid: Svid, **form: str) -> httpx.Response:

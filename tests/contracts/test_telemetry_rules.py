@@ -68,6 +68,23 @@ def test_every_alert_has_a_place_in_the_runbook() -> None:
     assert {kebab(name) for name in ALERTS} <= anchors
 
 
+def test_the_page_about_objectives_says_what_the_rules_do() -> None:
+    page = (ROOT / "docs" / "slo.md").read_text()
+    rows = re.findall(r"^\| (page|ticket) \| ([\d.]+) \| (\d+) (h|d) \| (\d+) (min|h) \|", page, re.MULTILINE)
+    assert len(rows) == 4
+    budgets = {"ExtauthzAvailabilityBurn": 0.001, "ExtauthzLatencyBurn": 0.01, "ExtauthzJudgementLagBurn": 0.01}
+    for rule in ALL:
+        if (name := rule.get("alert", "")) in budgets:
+            found = re.findall(r"ratio(\w+) > ([\d.]+) \* ([\d.]+) and \S+:ratio(\w+) > \2 \* \3", rule["expr"])
+            severity = rule["labels"]["severity"]
+            assert [(severity, rate, long, short) for long, rate, _, short in found] == [
+                (kind, rate, long + unit, short + other[0])
+                for kind, rate, long, unit, short, other in rows
+                if kind == severity
+            ]
+            assert {float(budget) for _, _, budget, _ in found} == {budgets[name]}
+
+
 def named(expression: str) -> set[str]:
     """Names of series in a query: what is ours or Envoy's, and what rules record."""
     return {
