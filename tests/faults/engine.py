@@ -177,7 +177,8 @@ async def garbage(lab: Lab, row: Row) -> None:
 
 def queue(lab: Lab, tree: dict[str, Any]) -> None:
     """Where the requests of asynchronous routes wait."""
-    tree["judgement"] = {"queue": {"kind": "sqlite", "path": str(lab.folder / f"queue-{len(lab.servers)}.db")}}
+    file = {"kind": "sqlite", "path": str(lab.folder / f"queue-{len(lab.servers)}.db")}
+    tree["judgement"] = {"queue": file, "timeout": "2s", "lease": "4s"}
 
 
 FAMILIES: Final = (

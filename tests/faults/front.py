@@ -56,7 +56,7 @@ def bootstrap(folder: Path, routes: Sequence[str], checks: Sequence[Path], upstr
     manager = dict(edge["filter_chains"][0]["filters"][0]["typed_config"])
     manager.pop("access_log")
     ext_authz, router = manager["http_filters"]
-    service: Tree = {"envoy_grpc": {"cluster_name": "extauthz"}, "timeout": f"{ENVOY_TIMEOUT}s"}
+    service: Tree = {"envoy_grpc": {"cluster_name": "extauthz"}, "timeout": f"{ENVOY_TIMEOUT:g}s"}
     if len(checks) > 1:
         service["retry_policy"] = RETRY
     asked = {**ext_authz, "typed_config": {**ext_authz["typed_config"], "grpc_service": service}}

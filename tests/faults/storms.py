@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 COUNT: Final = 10_000
 RATE: Final = 400.0
 """Requests a second, in the storm as before it: what is compared is what the requests are, not how many."""
-ROUNDS: Final = 3
+ROUNDS: Final = 8
 """Quiet and storm take turns, and medians are compared: the machine has other things to do."""
 COOLDOWN: Final = 1.0
 """Seconds: `jwks.cooldown` of these servers; 30 s as shipped."""
 QUIET: Final = 3.0
+"""Seconds; a storm lasts about as long."""
 RATIO: Final = 2.0
 NOISE: Final = 0.010
 """Seconds by which the p99 of a busy machine may differ without anybody's doing."""
