@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -252,10 +253,13 @@ async def send(server: Server, requests: int, *, kills: int, at_once: int = 64) 
 
 
 async def _kill(server: Server) -> int:
-    """The worker that answers first; another one starts in its place."""
-    pid = (await server.workers())[0]
-    os.kill(pid, signal.SIGKILL)
-    return pid
+    """A worker that runs; another one starts in its place."""
+    while True:
+        for pid in await server.workers():
+            with contextlib.suppress(ProcessLookupError):  # one that has been killed before
+                os.kill(pid, signal.SIGKILL)
+                return pid
+        await asyncio.sleep(0.05)
 
 
 async def _ask(call: Any, message: bytes, name: str, sent: Sent) -> None:

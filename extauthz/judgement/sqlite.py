@@ -46,7 +46,12 @@ INSERT INTO total (one, waiting, changes) VALUES (1, 0, 0)
 """,
     synchronous="NORMAL",
 )
-_ROOM: Final = "SELECT ? - waiting FROM total"
+_ROOM: Final = """SELECT ? - waiting, (SELECT max_page_count FROM pragma_max_page_count)
+    - (SELECT page_count FROM pragma_page_count) + (SELECT freelist_count FROM pragma_freelist_count),
+    (SELECT max_page_count FROM pragma_max_page_count), (SELECT page_size FROM pragma_page_size)
+FROM total"""
+_RESERVE: Final = 0.1
+"""Share of the file's bound that new entries never take: when it is full, what waits can still be settled."""
 _PUT: Final = "INSERT INTO entry (id, body, accepted, due, begun) VALUES (?, ?, ?, ?, 0) ON CONFLICT (id) DO NOTHING"
 _COUNT: Final = "UPDATE total SET waiting = waiting + ?"
 _CHANGED: Final = "UPDATE total SET changes = changes + 1"
@@ -86,8 +91,7 @@ class SqliteQueue:
         most = self._settings.max_waiting
 
         def step(connection: sqlite3.Connection) -> int:
-            room = connection.execute(_ROOM, (most,)).fetchone()[0]
-            taken = entries[: max(room, 0)]
+            taken = entries[: _fitting(entries, *connection.execute(_ROOM, (most,)).fetchone())]
             rows = ((entry.id, entry.body, entry.accepted, entry.accepted) for entry in taken)
             new = connection.executemany(_PUT, rows).rowcount if taken else 0
             connection.execute(_COUNT, (new,))
@@ -181,6 +185,16 @@ class SqliteQueue:
 
     async def close(self) -> None:
         await self._file.close()
+
+
+def _fitting(entries: Sequence[Waiting], room: int, free: int, most: int, page: int) -> int:
+    """How many of the first entries fit: `room` entries, and the `free` of at most `most` pages, less the reserve."""
+    left = free - int(most * _RESERVE)
+    for index, entry in enumerate(entries[: max(room, 0)]):
+        left -= len(entry.body) // page + 2  # its own pages, and its part of those of the indexes
+        if left < 0:
+            return index
+    return min(len(entries), max(room, 0))
 
 
 def _strike(connection: sqlite3.Connection, strike: Strike, now: float) -> Quarantine | None:
