@@ -291,7 +291,7 @@ class Assembly:
             audit=audit,
             quarantine=None if office is None else office.confined,
             judgement=background,
-            admission=self._admission(config),
+            admission=self._admission(config, policy),
             break_glass=grants and BreakGlass(grants, Uses(self._run_dir), metrics=self._metrics, clock=clock),
         )
         api = self._api(generation, config, [route for _, route in routes], policy, recorder, tokens, tickets, rollout)
@@ -367,13 +367,21 @@ class Assembly:
             office, routes, config.attributes, recorder=recorder, metrics=self._metrics, clock=self._clock, audit=audit
         )
 
-    def _admission(self, config: Config) -> Admission | None:
+    def _admission(self, config: Config, load: PolicyStage) -> Admission | None:
         settings = config.server.admission
         if not settings.enabled:
             return None
         in_flight = min(settings.in_flight, config.server.max_concurrent)
         later = asyncio.get_running_loop().call_soon
-        return Admission(in_flight, settings.target, metrics=self._metrics, clock=self._clock, later=later)
+        return Admission(
+            in_flight,
+            settings.target,
+            settings.engine,
+            load=load,
+            metrics=self._metrics,
+            clock=self._clock,
+            later=later,
+        )
 
     def _tracer(self, config: Config, verify: Verify) -> Tracer | None:
         settings = config.telemetry.traces

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from extauthz.check.budget import until
 from extauthz.errors import EngineFault
 from extauthz.policy.rollout import Case
 
@@ -30,7 +29,7 @@ FALLBACK: Final = "fallback"
 class PolicyStage:
     """`engine_name` is what records say. `rollout` None: there is no candidate; `fallback` None: no route degrades."""
 
-    __slots__ = ("_clock", "_engine", "_engine_name", "_fallback", "_metrics", "_rollout")
+    __slots__ = ("_clock", "_engine", "_engine_name", "_fallback", "_metrics", "_rollout", "answered", "asking")
 
     def __init__(
         self,
@@ -48,6 +47,10 @@ class PolicyStage:
         self._engine_name = engine_name
         self._rollout = rollout
         self._fallback = fallback
+        self.asking = 0
+        """Questions that wait for an answer now."""
+        self.answered = 0
+        """Questions that had one, since the start; without faults."""
 
     async def ask(self, query: Query, policy_input: Mapping[str, Any], trail: Trail, part: float = 1.0) -> Evaluation:
         """`policy_input` is the whole of what `query.input` is a projection of. Raises EngineFault.
@@ -60,7 +63,8 @@ class PolicyStage:
         trail.policy_input = policy_input
         trail.projected = query.input
         started = self._clock.monotonic()
-        query.deadline = until(started, query.deadline, part)
+        query.deadline = started + (query.deadline - started) * part  # `budget.until`, without a call on the hot path
+        self.asking += 1
         try:
             if self._rollout is None:
                 evaluation = await self._engine.evaluate(query)
@@ -71,6 +75,9 @@ class PolicyStage:
         except EngineFault:
             self._metrics.upstream("opa", self._clock.monotonic() - started, good=False)
             raise
+        finally:
+            self.asking -= 1
+        self.answered += 1
         if not evaluation.cached:
             self._metrics.upstream("opa", self._clock.monotonic() - started)
         trail.revision = evaluation.revision

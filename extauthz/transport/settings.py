@@ -63,6 +63,8 @@ class AdmissionSettings(Settings):
     Never more than `max_concurrent`."""
     target: Duration = Field(default="3ms", gt=0, le=1)  # type: ignore[assignment]  # parsed by the unit's validator
     """How long the worker's queue may make a Check wait, each time it waits, before others are shed."""
+    engine: int = Field(default=8, ge=1, le=1024)
+    """Questions that may stand before the policy engine, for one worker; about twice the cores that it has."""
 
 
 class ServerSettings(Settings):

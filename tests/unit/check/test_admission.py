@@ -31,13 +31,19 @@ class Worker:
 
     in_flight: int = 256
     lag: float = 0.0
+    asking: int = 0
+    answered: int = 0
+    rate: float = 0.0
+    """Answers of the engine, a second."""
     clock: ManualClock = field(default_factory=ManualClock)
     metrics: Metrics = field(default_factory=Metrics)
     queue: deque[tuple[float, Callable[[], None]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.metrics.know(CLASSES.values())
-        self.admission = Admission(self.in_flight, TARGET, metrics=self.metrics, clock=self.clock, later=self._later)
+        self.admission = Admission(
+            self.in_flight, TARGET, 8, load=self, metrics=self.metrics, clock=self.clock, later=self._later
+        )
 
     def _later(self, call: Callable[[], None]) -> None:
         self.queue.append((self.clock.monotonic() + self.lag, call))
@@ -62,6 +68,7 @@ class Worker:
         for number in range(round(seconds / every)):
             of = number % 3
             shed[of] += self.ask(of) is not None
+            self.answered = round(self.clock.monotonic() * self.rate)
             self.move(every)
         return shed
 
@@ -124,6 +131,37 @@ def test_it_comes_back_by_itself_within_seconds() -> None:
     assert worker.admission.level == admission.MOST
     worker.run(5.0, lag=0.0)
     assert worker.admission.level == 0.0
+
+
+def test_questions_that_stand_before_the_engine_shed_all_but_critical_routes() -> None:
+    worker = Worker(asking=9, rate=1000)
+    first = worker.run(0.3, lag=0.0)
+    assert first[SHEDDABLE] > 0
+    worker.run(3.0, lag=0.0)
+    late = worker.run(0.3, lag=0.0)
+    assert late == {SHEDDABLE: 100, NORMAL: 100, CRITICAL: 0}
+    assert worker.admission.level == admission.MOST_FOR_ENGINE
+    worker.asking = 8
+    worker.run(5.0, lag=0.0)
+    assert worker.admission.level == 0.0
+
+
+def test_an_engine_that_hardly_answers_is_for_breakers_and_failure_plans() -> None:
+    worker = Worker(asking=100, rate=50)
+    assert not worker.run(5.0, lag=0.0).total()
+
+
+def test_questions_that_come_in_bursts_are_no_queue() -> None:
+    worker = Worker(rate=1000)
+    for _ in range(30):
+        worker.asking = 50
+        assert not worker.run(0.02, lag=0.0).total()
+        worker.asking = 0
+        assert not worker.run(0.08, lag=0.0).total()
+    for _ in range(30):  # nothing else comes between two bursts
+        worker.asking = 50
+        assert worker.ask(SHEDDABLE) is None
+        worker.move(0.1)
 
 
 def test_an_idle_server_remembers_nothing() -> None:
