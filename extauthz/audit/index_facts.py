@@ -43,12 +43,13 @@ def tenant(record: Mapping[str, Any]) -> Any:
 
 def route(record: Mapping[str, Any]) -> Any:
     """Its name."""
-    return part(record, "request").get("route") or record.get("route")
+    return part(record, "request").get("route") or part(record, "quarantine").get("route") or record.get("route")
 
 
 def _of_kind(record: Mapping[str, Any], kind: str) -> Any:
     """Whom a quarantine or a revocation is for."""
-    return record.get("value") if record.get("kind") == kind else None
+    about = part(record, "quarantine") or record
+    return about.get("value") if about.get("kind") == kind else None
 
 
 def part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -116,8 +116,9 @@ def _entity(record: Mapping[str, Any]) -> Mapped:
     name = facts.text(record.get("event"))
     noun, _, verb = name.partition(".")
     activity = {"started": 11, "released": 10, "added": 9, "issued": 1}.get(verb, 3)
-    kind = facts.text(record.get("kind")) or noun
-    value = next((found for key in _NAMES if (found := facts.text(record.get(key)))), "")
+    about = facts.part(record, "quarantine") or record
+    kind = facts.text(about.get("kind")) or noun
+    value = next((found for key in _NAMES if (found := facts.text(about.get(key)))), "")
     members: dict[str, Any] = {
         "entity": {"name": value or kind, "type": kind, "type_id": 5 if noun == "policy" else OTHER},
         "actor": objects.actor(record),

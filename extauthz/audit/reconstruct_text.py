@@ -131,5 +131,5 @@ def _told(step: Step, asked: str) -> Iterator[str]:
 
 _SHOWN: Final = frozenset(
     {"who", "workload", "request", "route", "action", "resource", "decision", "reason", "policy", "exchange", "mode"}
-    | {"failure", "break glass", "outcome", "culprit", "kind", "value", "until", "grant", "ticket", "lag"}
+    | {"failure", "break glass", "judgement", "quarantine", "kind", "value", "until"}
 )

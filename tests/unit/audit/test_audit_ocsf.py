@@ -14,7 +14,9 @@ from extauthz.audit import ocsf, records
 from extauthz.audit.ocsf_classes import CAPTIONS, CLASSES
 from extauthz.audit.query import Query
 from extauthz.audit.search import Archive
+from extauthz.check.judgement_record import started_of
 from extauthz.demo.zones import EDGE
+from extauthz.judgement.quarantine import Key, Quarantine
 from extauthz.model import deny
 from tests.support.audit_hops import NO_MASKING, NOW, Bank, alice, digest, trail
 
@@ -201,7 +203,8 @@ def test_break_glass_assigns_a_privilege() -> None:
 
 
 def test_a_quarantine_deactivates_and_its_end_activates() -> None:
-    told = {"event": "quarantine.started", "kind": "workload", "value": EDGE.id}
+    made = Quarantine(Key("workload", EDGE.id), NOW, NOW + 60, "operator")
+    told = {"event": "quarantine.started", **started_of(made)}
     event = check(ocsf.event(told))
     assert (event["activity_name"], event["entity"]["name"]) == ("Deactivate", EDGE.id)
     assert check(ocsf.event({**told, "event": "quarantine.released"}))["activity_name"] == "Activate"

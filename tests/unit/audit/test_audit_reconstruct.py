@@ -11,7 +11,10 @@ from extauthz.audit.reconstruct import Evidence, Story, reconstruct
 from extauthz.audit.reconstruct_gather import gather
 from extauthz.audit.reconstruct_text import document, lines
 from extauthz.audit.search import Archive
+from extauthz.check.judgement_record import record_of, started_of
 from extauthz.demo.zones import EDGE, MODEL, ORCHESTRATION, STORAGE
+from extauthz.judgement.quarantine import Key, Quarantine
+from extauthz.judgement.verdict import Verdict
 from extauthz.model import Deny, Reason, deny
 from extauthz.telemetry import trace_context
 from tests.support.audit_hops import NOW, TRACE, Bank, alice, digest, exchanged, trail
@@ -204,10 +207,16 @@ def test_judgement_quarantine_and_break_glass_belong_to_their_check(bank: Bank) 
     check.mode = "async"
     decision = server.decided(check)
     assert any("its judgement" in text for text in texts(told(bank, decision), "missing"))
-    verdict = {"decision_id": decision, "outcome": "denied", "code": "attribute.tenant_mismatch", "lag": 0.4}
-    server.told("decision.judged", verdict, NOW + 0.4)
-    server.told("quarantine.started", {"decision_id": decision, "kind": "token", "value": digest("T0")}, NOW + 0.41)
-    server.told("break_glass.refused", {"decision_id": decision, "grant": "G-1", "ticket": "INC-7"}, NOW + 0.02)
+    reason = "attribute.tenant_mismatch"
+    verdict = Verdict(decision, "r-1", "report-event", "denied", NOW + 0.5, 0.5, reason, "globex is not acme")
+    judged = {
+        name: value for name, value in record_of(None, verdict, None).items() if name not in {"type", "timestamp"}
+    }
+    server.told("decision.judged", judged, NOW + 0.5)
+    made = Quarantine(Key("token", digest("T0"), route="report-event"), NOW + 0.5, NOW + 600.5, "strikes", decision)
+    server.told("quarantine.started", started_of(made), NOW + 0.625)
+    grant = {"break_glass": {"grant": "G-1", "ticket": "INC-7"}, "code": "token.break_glass"}
+    server.told("break_glass.refused", {"decision_id": decision, **grant}, NOW + 0.125)
     story = told(bank, decision)
     assert story.whole
     [root] = story.roots
@@ -219,7 +228,9 @@ def test_judgement_quarantine_and_break_glass_belong_to_their_check(bank: Bank) 
     assert {step.link for step in root.children} == {"decision"}
     text = "\n".join(lines(story))
     assert "INC-7" in text
-    assert "outcome" in text
+    assert "reason: attribute.tenant_mismatch [globex is not acme]" in text
+    assert '"outcome":"denied"' in text
+    assert f'"value":"{digest("T0")}"' in text
 
 
 def test_a_stranger_with_the_same_trace_id_is_linked_by_that_alone(bank: Bank) -> None:

@@ -17,9 +17,11 @@ from extauthz.audit.layout import path_of
 from extauthz.audit.query import Query, moment
 from extauthz.audit.search import Archive
 from extauthz.audit.search_words import described
+from extauthz.check.judgement_record import started_of
 from extauthz.cli import app
 from extauthz.cli.audit import tail
 from extauthz.demo.zones import EDGE, ORCHESTRATION
+from extauthz.judgement.quarantine import Key, Quarantine
 from extauthz.model import deny
 from tests.support.audit_hops import NOW, TRACE, Bank, Server, alice, digest, trail
 
@@ -92,6 +94,17 @@ def count(archive: Archive, **words: Any) -> int:
 )
 def test_every_word_narrows(archive: Archive, words: dict[str, Any], expected: int) -> None:
     assert count(archive, **words) == expected
+
+
+def test_a_quarantine_is_found_by_whom_it_is_for(tmp_path: Path) -> None:
+    server = Server(tmp_path / "a")
+    for key in (Key("workload", EDGE.id, route="report-event"), Key("tenant", "acme", "https://issuer.example")):
+        server.told("quarantine.started", started_of(Quarantine(key, NOW, NOW + 60, "operator")), NOW)
+    server.save()
+    with Archive([server.directory]) as archive:
+        archive.refresh()
+        assert count(archive, workload=(EDGE.id,), route=("report-event",)) == 1
+        assert count(archive, tenant=("acme",)) == 1
 
 
 def test_directories_are_merged_by_time(archive: Archive) -> None:
