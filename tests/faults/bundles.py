@@ -10,6 +10,7 @@ from tests.faults.issuers import served
 from tests.faults.lab import Plan, now
 from tests.faults.rows import Family, Scenario, course
 from tests.faults.setup import POLICY, TENANT
+from tests.faults.trails import recorded, with_trail
 from tests.faults.web import Asked, Said, Service
 from tests.support.bundles import Signer, packed
 
@@ -103,6 +104,9 @@ async def refused(lab: Lab, row: Row) -> None:
     seen = await course(lab, row, fault=fault, repair=repair, sign=sign, during=0.2)
     served(row, seen, "pay", "read")
     row.facts["refused"] = ", ".join(told)
+    noted = recorded(lab, "policy.refused")
+    row.facts["audit_records_of_it"] = noted
+    row.hold(noted >= len(told), f"the audit trail has {noted} records of {len(told)} refused bundles")
     row.facts["new_bundle_taken_s"] = round(await _taken(lab, row), 1)
 
 
@@ -117,6 +121,7 @@ async def _taken(lab: Lab, row: Row) -> float:
 
 
 def _bundle(lab: Lab, tree: dict[str, Any]) -> None:
+    with_trail(lab, tree)
     (lab.folder / "bundle-key.pem").write_bytes(SOURCE.signer.public_pem)
     tree["policy"] = {
         "bundle": {
@@ -138,7 +143,7 @@ FAMILIES: Final = (
             Scenario(
                 "bundle-refused",
                 "policy bundle corrupt, half, unsigned, rolled back, failing, its server down",
-                "refused, the one before serves on, a metric and the log say so; the next good one is taken",
+                "refused, the one before serves on; a metric, the log and the audit trail say so; the next good one is taken",
                 refused,
                 core=True,
             ),

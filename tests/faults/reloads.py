@@ -10,6 +10,7 @@ from tests.faults.issuers import served
 from tests.faults.lab import Plan, now
 from tests.faults.rows import Family, Scenario, course
 from tests.faults.setup import POLICY
+from tests.faults.trails import recorded, with_trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ CONFIGS: Final[dict[str, Callable[[str], str]]] = {
     "a key that does not exist": lambda text: text.replace("public: true", "publik: true", 1),
     "a value of another type": lambda text: text.replace("max_deadline: 700ms", "max_deadline: soon", 1),
     "an issuer that does not exist": lambda text: text.replace("    - main\n", "    - nobody\n", 1),
-    "cut in the middle": lambda text: text[: len(text) // 2],
+    "cut in the middle of a line": lambda text: text[: text.rindex("policy:") + 4],
     "empty": lambda _: "\x00",
 }
 POLICIES: Final[dict[str, Callable[[str], str]]] = {
@@ -38,8 +39,8 @@ POLICIES: Final[dict[str, Callable[[str], str]]] = {
 }
 
 
-async def broken(lab: Lab, row: Row, file: Path, ways: dict[str, Callable[[str], str]]) -> None:
-    right = file.read_text()
+async def broken(lab: Lab, row: Row, file: Path, ways: dict[str, Callable[[str], str]], event: str) -> None:
+    right, noted = file.read_text(), recorded(lab, event)
     told: list[str] = []
     counted = await lab.server.metric(METRIC, outcome="refused")
 
@@ -61,6 +62,7 @@ async def broken(lab: Lab, row: Row, file: Path, ways: dict[str, Callable[[str],
 
     seen = await course(lab, row, fault=fault, repair=repair, sign=sign, during=0.2)
     served(row, seen, "pay", "read")
+    row.hold(recorded(lab, event) >= noted + len(told), f"the audit trail lacks {event}")
     row.facts["refused"] = f"{len(told)} of {len(ways)}, each with file, line and fix"
     row.hold(await lab.server.metric(METRIC, outcome="refused") > counted, f"{METRIC}{{outcome=refused}} did not grow")
 
@@ -76,11 +78,11 @@ async def _refusal(lab: Lab, before: int) -> str:
 
 
 async def config(lab: Lab, row: Row) -> None:
-    await broken(lab, row, lab.server.file, CONFIGS)
+    await broken(lab, row, lab.server.file, CONFIGS, "config.refused")
 
 
 async def policy(lab: Lab, row: Row) -> None:
-    await broken(lab, row, lab.folder / "policy" / "faults.rego", POLICIES)
+    await broken(lab, row, lab.folder / "policy" / "faults.rego", POLICIES, "policy.refused")
     row.hold((lab.folder / "policy" / "faults.rego").read_text() == POLICY, "the policy was not put back")
 
 
@@ -88,7 +90,7 @@ PROMISE: Final = "the old one serves on; the error names file, line and fix"
 FAMILIES: Final = (
     Family(
         "reload",
-        Plan(("pay", "read")),
+        Plan(("pay", "read"), adjust=with_trail),
         (
             Scenario("config-broken", "configuration file broken at reload", PROMISE, config),
             Scenario("policy-broken", "policy file broken at reload", PROMISE, policy),

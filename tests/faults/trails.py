@@ -149,6 +149,11 @@ def records(directory: Path) -> Iterable[dict[str, Any]]:
                 yield json.loads(line)
 
 
+def recorded(lab: Lab, event: str) -> int:
+    """How many records of this event the trail has."""
+    return sum(1 for one in records(trail(lab)) if one["event"] == event)
+
+
 async def _run(*arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "extauthz", *arguments),
@@ -163,9 +168,13 @@ def trail(lab: Lab) -> Path:
     return lab.server.place / "audit"
 
 
+def with_trail(lab: Lab, tree: dict[str, Any]) -> None:
+    tree["audit"] = {"directory": str(lab.folder / f"s{len(lab.servers)}" / "audit"), "buffer": 64}
+
+
 def _trail(lab: Lab, tree: dict[str, Any]) -> None:
     queue(lab, tree)
-    tree["audit"] = {"directory": str(lab.folder / f"s{len(lab.servers)}" / "audit"), "buffer": 64}
+    with_trail(lab, tree)
     tree["telemetry"]["records"]["output"] = "/dev/null"
     for route in tree["routes"]:
         if route["name"] == "pay":
