@@ -42,7 +42,7 @@ class Packer:
         self._queue.put(path)
 
     def close(self) -> None:
-        """What is left is packed by the next process; a file that is being packed stays until then, too."""
+        """No further files come; those that were given are still packed."""
         self._queue.put(None)
 
     def wait(self) -> None:
@@ -63,14 +63,13 @@ class Packer:
 def packed(path: Path) -> None:
     """`path` becomes `path.gz`. Raises OSError; `path` is whole then."""
     target = path.with_name(path.name + PACKED)
-    unfinished = path.with_name(f".{target.name}")
+    unfinished = path.with_name(f".{target.name}-{os.getpid()}")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
-    with (
-        path.open("rb") as plain,
-        os.fdopen(descriptor, "wb") as file,
-        gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as compressed,
-    ):
-        copyfileobj(plain, compressed, _BLOCK)
+    with path.open("rb") as plain, os.fdopen(descriptor, "wb") as file:
+        with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as compressed:
+            copyfileobj(plain, compressed, _BLOCK)
+        file.flush()
+        os.fsync(file.fileno())  # the plain file goes: what takes its place is on the disk by then
     unfinished.rename(target)
     path.unlink()
 

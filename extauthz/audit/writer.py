@@ -120,6 +120,7 @@ class WriterThread:
 
     def _run(self) -> None:
         try:
+            self._write([])  # `chain.opened`: a trail that cannot be written is known before anybody needs it
             while not self._closing or len(self.waiting):
                 self._some.wait(self._pause())
                 self._some.clear()
@@ -134,9 +135,9 @@ class WriterThread:
         finally:
             self._closing = True
             self.counts.lose(self.waiting.refuse_all())
-            self._files.close()
             self._packer.close()
-        self._packer.wait()
+            self._packer.wait()  # the writer stays ours until then: nobody else packs the same file
+            self._files.close()
 
     def _pause(self) -> float:
         if self._failures:

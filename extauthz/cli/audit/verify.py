@@ -97,5 +97,5 @@ def _show(result: Result) -> None:
         print(problem)
     if len(result.problems) > _SHOWN:
         print(f"… and {len(result.problems) - _SHOWN} more")
-    verdict = "nothing is wrong" if result.sound else "there are problems" if result.problems else "no records"
+    verdict = "intact" if result.sound else "there are problems" if result.problems else "no records"
     print(f"{result.records} records, {_rate(result)} a second: {verdict}")
