@@ -120,7 +120,7 @@ def settings(queue: dict[str, Any], requests: int, workers: int) -> dict[str, An
             "transport": "grpcio",
             "workers": workers,
             "max_deadline": "5s",
-            "drain": "2s",
+            "drain": "100ms",
         },
         "issuers": [
             {
