@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from extauthz.app import Application
 from extauthz.errors import EngineFault
 from tests.support import parts
 from tests.support.bank import GATEWAY, TRANSFER, Bank, open_bank, route
@@ -126,6 +127,7 @@ async def test_a_quarantine_survives_a_restart(bank: Bank, tmp_path: Path) -> No
         await bank.ask(token, body=OTHER)
     await eventually(lambda: len(judged(bank)) == 2)
     await bank.app.stop()
+    bank.app = Application(bank.run_dir, transport="test", clock=bank.clock)
     await bank.app.start()
     assert (await bank.ask(token)).code == "token.quarantined"
 
