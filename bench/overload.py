@@ -16,11 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 MIX: Final = {"critical": 0.2, "normal": 0.4, "sheddable": 0.4}
 CONNS: Final = {"critical": 128, "normal": 256, "sheddable": 256}
 """Enough to keep the loop open; the Checks of all of them together fit into `max_concurrent`."""
+WARMUP: Final = 2.0
 PROMISED: Final = 2.0
 OFF: Final = Server("no-admission", "envoy", caches=False, admission=False)
 ON: Final = Server("admission", "envoy", caches=False, admission=True)
@@ -56,21 +59,24 @@ class Class:
     asked: int
     allowed: int
     shed: int
-    other: int
-    """Neither: refused because no decision came in time, or without any answer."""
+    """Refused by admission."""
+    late: int
+    """Neither: no decision came in time, or no answer at all."""
     good: float
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Class:
-        statuses = said["statuses"]
-        allowed, refused = statuses.get("200", 0), statuses.get("503", 0)
+    def of(cls, said: Mapping[str, Any], shed: int) -> Class:
+        """`shed`: in the warm-up as well, so it is taken in proportion to the time."""
+        allowed = said["statuses"].get("200", 0)
+        asked = said["requests"] + said["failed"]
+        shed = min(round(shed * said["seconds"] / (said["seconds"] + WARMUP)), asked - allowed)
         return cls(
             p50=said["p50_us"] / 1e3,
             p99=said["p99_us"] / 1e3,
-            asked=said["requests"] + said["failed"],
+            asked=asked,
             allowed=allowed,
-            shed=refused,
-            other=said["requests"] + said["failed"] - allowed - refused,
+            shed=shed,
+            late=asked - allowed - shed,
             good=allowed / said["seconds"],
         )
 
@@ -91,12 +97,27 @@ class Overload:
 
     def phase(self, server: Server, rate: float) -> Phase:
         """All classes at once, `rate` requests a second together."""
+        before = self._shed(server)
         with ThreadPoolExecutor(len(MIX)) as pool:
             found = {
                 name: pool.submit(self._one, VARIANTS[server.name][name], rate=rate * share, conns=CONNS[name])
                 for name, share in MIX.items()
             }
-            return {name: Class.of(one.result()) for name, one in found.items()}
+            said = {name: one.result() for name, one in found.items()}
+        after = self._shed(server)
+        return {name: Class.of(one, after[name] - before[name]) for name, one in said.items()}
+
+    def _shed(self, server: Server) -> dict[str, int]:
+        """What the server has shed so far."""
+        transport = httpx.HTTPTransport(uds=str(self._lab.folder / server.name / "http.sock"))
+        with httpx.Client(transport=transport, base_url="http://local", trust_env=False) as client:
+            page = client.get("/metrics").text
+        found = dict.fromkeys(MIX, 0)
+        for name, count in re.findall(
+            r'^extauthz_shed_total\{.*criticality="(\w+)".*\} ([0-9.e+]+)$', page, re.MULTILINE
+        ):
+            found[name] += int(float(count))
+        return found
 
     def _one(self, of: Variant, *, rate: float, conns: int) -> dict[str, Any]:
         line = generator.command(
@@ -106,10 +127,10 @@ class Overload:
             self._lab.folder / "users.txt",
             conns=conns,
             rate=rate,
-            warmup=2.0,
+            warmup=WARMUP,
             seconds=self._seconds,
         )
-        return generator.run(line, self._seconds + 2.0)[1]
+        return generator.run(line, self._seconds + WARMUP)[1]
 
 
 def run(seconds: float, times: float) -> dict[str, Any]:
@@ -135,9 +156,9 @@ def run(seconds: float, times: float) -> dict[str, Any]:
 
 
 def _apart(lab: Lab) -> None:
-    """The server on a core of its own, with its OPA; Envoy and whoever asks on another: it is the server that saturates."""
+    """The server and its OPA on a core of their own, Envoy and the generator on another: the server saturates first."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(cores) < 2:  # noqa: PLR2004 - one for each side
+    if len(cores) < 2:
         _say("one core for all: what Envoy and the generator take is not the server's")
         return
     for server in (OFF, ON):
@@ -154,7 +175,7 @@ def ratios(phases: Mapping[str, Phase]) -> dict[str, float]:
 
 def show(found: Mapping[str, Any]) -> None:
     table = Table(
-        *("phase", "class", "asked", "allowed", "503", "other", "allowed/s", "p50 ms", "p99 ms", "p99 ×"),
+        *("phase", "class", "asked", "allowed", "shed", "late", "allowed/s", "p50 ms", "p99 ms", "p99 ×"),
         title=f"saturation {found['saturation']:.0f}/s, overload {found['times']:g} times that",
         title_justify="left",
     )
@@ -162,7 +183,7 @@ def show(found: Mapping[str, Any]) -> None:
     for name, phase in found["phases"].items():
         for of, row in phase.items():
             ratio = f"{times[name]:.2f}" if of == "critical" else ""
-            counts = (row.asked, row.allowed, row.shed, row.other)
+            counts = (row.asked, row.allowed, row.shed, row.late)
             figures = (f"{row.good:.0f}", f"{row.p50:.1f}", f"{row.p99:.1f}", ratio)
             table.add_row(name if of == "critical" else "", of, *map(str, counts), *figures)
     Console(width=120).print(table)

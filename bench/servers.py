@@ -46,7 +46,7 @@ def settings(server: Server, folder: Path, policies: Path) -> dict[str, Any]:
     if server.null:
         return {"version": 1, "server": listen}
     if server.admission is not None:
-        listen["admission"] = {"enabled": server.admission}
+        listen["admission"] = {"enabled": server.admission, "target": "3ms", "engine": 4}  # docs/overload.md, tight
     off = {"verifier": {"cache_entries": 16, "refused_entries": 0}}
     return {
         "version": 1,

@@ -61,10 +61,10 @@ class AdmissionSettings(Settings):
     in_flight: int = Field(default=256, ge=4, le=65536)
     """Checks that may be in flight in one worker; a quarter of it for sheddable routes, a half for normal ones.
     Never more than `max_concurrent`."""
-    target: Duration = Field(default="3ms", gt=0, le=1)  # type: ignore[assignment]  # parsed by the unit's validator
+    target: Duration = Field(default="20ms", gt=0, le=1)  # type: ignore[assignment]  # parsed by the unit's validator
     """How long the worker's queue may make a Check wait, each time it waits, before others are shed."""
-    engine: int = Field(default=8, ge=1, le=1024)
-    """Questions that may stand before the policy engine, for one worker; about twice the cores that it has."""
+    engine: int = Field(default=32, ge=1, le=1024)
+    """Questions that may stand before the policy engine, for one worker; twice its cores keeps waits short."""
 
 
 class ServerSettings(Settings):
