@@ -137,6 +137,6 @@ class AuditIndex:
         try:
             yield
         except sqlite3.Error as error:
-            raise AuditError(f"the index {self._path}: {error}") from None
+            raise AuditError(f"the index {self._path}: {error}; it may be deleted, and is made again then") from None
         except OSError as error:
             raise AuditError(f"{error.filename or self.directory}: {error.strerror}") from None

@@ -20,8 +20,10 @@ def subject(record: Mapping[str, Any]) -> Mapping[str, Any]:
         return found
     if not isinstance(found, str) or not found:
         return _NOTHING
-    named = {"type": "subject_type", "issuer": "subject_issuer", "token": "subject_digest"}
-    return {"id": found, **{name: record[flat] for name, flat in named.items() if record.get(flat)}}
+    named = {"type": "subject_type", "issuer": "subject_issuer"}
+    told = {"id": found, **{name: record[flat] for name, flat in named.items() if record.get(flat)}}
+    digest = record.get("subject_digest")
+    return {**told, "token": digest[:_DIGEST]} if isinstance(digest, str) and digest else told
 
 
 def acting(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ def remarks(roots: Sequence[Step], trace_id: str) -> list[Remark]:
             found += _chain(step)
         elif step.evidence.kind == "exchange":
             found += _use(step, given, brought)
+            found += _descent(step)
         found += _order(step, trace_id)
     return found
 
@@ -97,6 +98,17 @@ def _chain(step: Step) -> Iterator[Remark]:
     if type(ends) is int and one.allowed and one.time > ends * 1000:
         late = one.time - ends * 1000
         yield Remark("contradiction", one.place, f"token {one.presented} was accepted {late} ms after its end")
+
+
+def _descent(step: Step) -> Iterator[Remark]:
+    """An exchanged token names its ancestors; the one that was exchanged is among them."""
+    one = step.evidence
+    ancestors = facts.texts(one.record.get("ancestors"))
+    shown = "" if step.parent is None else facts.text(facts.subject(step.parent.evidence.record).get("token_id"))
+    if ancestors and shown and shown not in ancestors and step.link == "token":
+        yield Remark(
+            "contradiction", one.place, f"it names {' ← '.join(reversed(ancestors))} as ancestors, and not {shown}"
+        )
 
 
 def _order(step: Step, trace_id: str) -> Iterator[Remark]:

@@ -54,7 +54,7 @@ def _document(step: Step) -> dict[str, Any]:
         "workload": one.workload,
         "route": facts.text(facts.route(record)),
         "credential": {name: value for name, value in facts.subject(record).items() if name in _CREDENTIAL},
-        "policy": {"path": record.get("path"), "revision": record.get("revision")} if record.get("path") else None,
+        "policy": words.policy(record),
         "exchange": _exchange(step),
         "reasons": words.reasons(record),
         **{name: record[name] for name in _COPIED if name in record},

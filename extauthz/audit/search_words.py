@@ -95,7 +95,8 @@ def _reason(code: str, detail: str) -> str:
 
 
 def policy(record: Mapping[str, Any]) -> str:
-    return _joined(record.get("path"), record.get("revision") and "at", record.get("revision"))
+    revision = record.get("revision") or record.get("policy_revision")
+    return _joined(record.get("path"), revision and "at", revision)
 
 
 def exchange(record: Mapping[str, Any]) -> str:

@@ -109,7 +109,8 @@ def exchanged(
         subject="alice", subject_type="user", client_id=actors[0], audience=to.audience, scopes=frozenset({"transfers"}),
         purpose="payment", expires=int(NOW + at + 60), chain=actors, ancestors=ancestors,
     )  # fmt: skip
-    facts = {"subject_digest": digest(old), "subject_issuer": ISSUER, "revision": "policies-7", "trace_id": TRACE}
+    whole = hashlib.sha256(old.encode()).hexdigest()
+    facts = {"subject_digest": whole, "subject_issuer": ISSUER, "policy_revision": "policies-7", "trace_id": TRACE}
     return {"workload": actors[0], **facts, **_record(grant, {"jti": f"jti-{new}"}, new), "opaque": False}
 
 

@@ -201,6 +201,17 @@ def test_another_chain_of_actors_and_a_token_after_its_end_contradict(bank: Bank
     assert any("ms after its end" in text for text in wrong)
 
 
+def test_an_exchange_of_another_token_than_was_shown_contradicts(bank: Bank) -> None:
+    bank.servers[EDGE.name].decided(trail(0.0, EDGE, "edge-in", alice("T0")))
+    told_by = exchanged("T0", "T1", ORCHESTRATION, (EDGE.id,), ("jti-of-another",), 0.25)
+    bank.authority.told("token.exchanged", told_by, NOW + 0.25)
+    decision = bank.servers[ORCHESTRATION.name].decided(
+        trail(0.375, ORCHESTRATION, "orchestration-in", alice("T1", EDGE.id), EDGE.id)
+    )
+    wrong = texts(told(bank, decision), "contradiction")
+    assert any("jti-of-another" in text and "not jti-T0" in text for text in wrong)
+
+
 def test_judgement_quarantine_and_break_glass_belong_to_their_check(bank: Bank) -> None:
     server = bank.servers[EDGE.name]
     check = trail(0.0, EDGE, "report-event", alice("T0"))
