@@ -118,6 +118,8 @@ class Application:
         self._activate(fresh)
         self._metrics.reload("ok")
         if old is not None:
+            if old.office is not None and old.office is not fresh.office:
+                old.office.use(None)
             self._tasks.start(_retire(old, fresh), "retire")
         return []
 
@@ -142,6 +144,7 @@ class Application:
             lambda: {(name,): state for name, state in fresh.endpoints.states().items()},
         )
         audit = fresh.audit
+        self._metrics.measure("extauthz_audit_sink_dropped", lambda: {} if audit is None else audit.sinks_dropped())
         self._metrics.measure("extauthz_audit_waiting", lambda: {} if audit is None else {(): audit.waiting})
         self._metrics.measure("extauthz_audit_healthy", lambda: {} if audit is None else {(): int(audit.healthy)})
         if fresh.background is not None:

@@ -10,6 +10,7 @@ Everything blocks; one thread at a time.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,6 +132,9 @@ class ChainWriter:
         self.slot.release()
 
     def _file(self) -> int:
+        if self._descriptor >= 0 and not os.fstat(self._descriptor).st_nlink:
+            self.lost = True  # somebody deleted it: what goes into it is nowhere
+            raise FileNotFoundError(errno.ENOENT, "the audit file has been deleted")
         if self._descriptor < 0:
             self._number = self._number or 1
             self._descriptor = os.open(path_of(self._directory, self.writer, self._number), _FLAGS, _MODE)

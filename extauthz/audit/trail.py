@@ -138,6 +138,10 @@ class AuditTrail:
             "sinks": self._sinks.numbers(),
         }
 
+    def sinks_dropped(self) -> dict[tuple[str, ...], float]:
+        """By kind of sink: records that it has not got."""
+        return {(kind,): dropped for kind, (_, dropped) in self._sinks.numbers().items()}
+
     async def close(self) -> None:
         """Writes what waits, and ends the chain; later records are refused or dropped."""
         await asyncio.to_thread(self._thread.close)

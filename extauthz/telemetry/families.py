@@ -82,5 +82,6 @@ FAMILIES: Final = _families(
     Family("extauthz_audit_records_total", "counter", (), "Audit records written."),
     Family("extauthz_audit_dropped_total", "counter", (), "Audit records lost."),
     Family("extauthz_audit_waiting", "gauge", (), "Audit records that wait to be written."),
+    Family("extauthz_audit_sink_dropped", "gauge", ("sink",), "Audit records that a sink has not got."),
     Family("extauthz_audit_healthy", "gauge", (), "1 while audit records can be written."),
 )

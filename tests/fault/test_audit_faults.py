@@ -242,6 +242,20 @@ async def test_a_full_disk_refuses_and_gets_well_by_itself(tmp_path: Path) -> No
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY  # ours was never touched
 
 
+async def test_a_file_that_is_deleted_while_it_is_written_is_noticed(tmp_path: Path) -> None:
+    """No record is confirmed that nobody will ever find; the trail goes on as another writer."""
+    async with trail_in(tmp_path) as trail:
+        await trail.write("token.issued", {"n": 1})
+        (tmp_path / "serve-0-000001.jsonl").unlink()
+        with pytest.raises(AuditError):
+            await trail.write("token.issued", {"n": 2})
+        await well(trail)
+        await trail.write("token.issued", {"n": 3})
+        assert trail.writer == "serve-1"
+    assert events(tmp_path, "serve-1").count("token.issued") == 1
+    assert [problem.what for problem in verified(tmp_path).problems] == ["its files are missing"]
+
+
 async def test_what_has_no_room_is_counted_and_the_count_is_recorded(tmp_path: Path) -> None:
     async with trail_in(tmp_path, buffer=64) as trail:
         await trail.write("token.issued", {})
