@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.attributes.settings import HttpSource, RequestSource
+from extauthz.check.admission import NAMES, rank
 from extauthz.config.words import PARTS, WITHOUT, listed, seconds
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _revocation(config: Config, route: RouteSettings) -> Iterator[str]:
         yield f"Revocations are told by the Redis at {revocation.redis.url}."
     if revocation.file is None and not revocation.remote:
         yield "It cannot be revoked before it expires."
-    elif route.effects:
+    elif route.failure_plan.revocations == "closed":
         yield f"Refused (503) while they have not been known for {seconds(revocation.max_age)}."
 
 
@@ -203,6 +204,9 @@ def _reuse(config: Config, route: RouteSettings) -> Iterator[str]:
     yield "The credential is verified before a decision is looked up."
 
 
+_SHED: Final = {"critical": "shed last", "normal": "shed after sheddable routes", "sheddable": "shed first"}
+
+
 def _failure(config: Config, route: RouteSettings) -> Iterator[str]:
     longest = seconds(config.server.max_deadline)
     if config.policy.compat:
@@ -219,7 +223,12 @@ def _failure(config: Config, route: RouteSettings) -> Iterator[str]:
         yield "It fails closed."
     for part, word in plan.items():
         if word != "closed":
-            yield f"Without {PARTS[part]}: {WITHOUT[word]}."
+            yield f"Without {PARTS[part]}: {WITHOUT[part, word]}."
+    if config.server.admission.enabled:
+        yield f"Under overload it is {_SHED[NAMES[rank(route)]]} (503): it is {NAMES[rank(route)]}."
+    if route.break_glass and config.break_glass is not None:
+        most = seconds(config.break_glass.max_duration)
+        yield f"A break-glass grant for this route and the caller's subject overrides the policy, at most {most} long."
 
 
 def _exchanged(route: RouteSettings) -> Iterator[str]:

@@ -78,6 +78,13 @@ OWN = {
         ({"policy.cache.enabled": False}, "reuse", "Not at all"),
         ({"routes.0.cache_ttl": "1m", "policy.cache": {"ttl": "20s", "deny_ttl": "3s"}}, "reuse", "at most 20s"),
         ({}, "engine", "within 500ms"),
+        ({}, "engine", "shed after sheddable routes (503): it is normal"),
+        ({"routes.0.criticality": "critical"}, "engine", "shed last"),
+        (
+            {"routes.0.break_glass": True, "break_glass": {"keys": "grants.json", "audience": "bank.example"}},
+            "engine",
+            "overrides the policy, at most 1h long",
+        ),
         ({f"{HTTP}.ttl": "30s", f"{HTTP}.stale_if_error": "1m"}, "engine", "up to 90s old"),
         ({"routes.0.policy_headers": ["x-limit"]}, "answer", "x-limit, when the policy sets them"),
         ({"routes.0.forward_token": False}, "answer", "the token stays here"),
@@ -92,3 +99,29 @@ def test_facts_are_the_routes_settings(text):
     facts = explain(config, config.route("create-transfer")).as_json()["facts"]
     assert facts["effects"] == ["money"]
     assert facts["cache_ttl"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("closed", ["It fails closed."]),
+        (
+            "degrade",
+            [
+                "Without the policy engine: decided by the last known good policy, in this process.",
+                "Without its attribute sources: decided by the policy, without their values.",
+            ],
+        ),
+        (
+            {"introspection": "open", "revocations": "open"},
+            [
+                "Without introspection: let through, its token verified by nobody.",
+                "Without revocations: decided by what was known.",
+            ],
+        ),
+    ],
+)
+def test_what_happens_when_a_part_is_away(text, word, said):
+    config = load_text(text({"routes.0.on_failure": word}))
+    chapters = {chapter.layer: chapter.says for chapter in explain(config, config.routes[0]).chapters}
+    assert set(said) <= set(chapters["engine"])
