@@ -44,6 +44,8 @@ def record_of(entry: Entry | None, verdict: Verdict, route: RouteFacts | None) -
         "engine": verdict.engine,
         "judgement": _judgement(entry, verdict),
     }
+    if not document["trace_id"]:
+        del document["trace_id"]
     if len(orjson.dumps(document)) > _MOST and document["subject"] is not None:
         document["subject"] = {name: document["subject"][name] for name in ("type", "id", "credential")}
         document["cut"] = True

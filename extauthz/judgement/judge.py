@@ -89,7 +89,8 @@ class Judge:
         self._held: set[str] = set()
         self._pause = _PAUSES[0]
 
-    def use(self, desk: Desk) -> None:
+    def use(self, desk: Desk | None) -> None:
+        """None: nothing more is claimed here."""
         self._desk = desk
         self._some.set()
 

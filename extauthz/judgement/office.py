@@ -88,8 +88,8 @@ class Office:
         if self.alerts is not None:
             self.alerts.start(self._tasks)
 
-    def use(self, desk: Desk) -> None:
-        """From now on `desk` judges, and tells what was judged."""
+    def use(self, desk: Desk | None) -> None:
+        """From now on `desk` judges, and tells what was judged; None: others do, for example under new settings."""
         self._judge.use(desk)
 
     async def put(self, entry: Waiting, seconds: float) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 
 from extauthz.app import Application
+from extauthz.audit.fault import AuditError
+from extauthz.audit.records import schema as audit_schema
 from extauthz.errors import EngineFault
 from tests.support import parts
 from tests.support.bank import GATEWAY, TRANSFER, Bank, open_bank, route
@@ -227,3 +231,57 @@ async def test_after_too_long_it_is_reported(bank: Bank) -> None:
     await eventually(lambda: len(judged(bank)) == 1)
     assert (judged(bank)[0]["code"], judged(bank)[0]["judgement"]["outcome"]) == ("engine.unavailable", "reported")
     assert 'extauthz_judgements_late_total{route="create-transfer"} 1.0' in bank.app.metrics().decode()
+
+
+async def test_the_audit_trail_has_both_the_allow_and_its_judgement(tmp_path: Path) -> None:
+    bank = await open_bank(tmp_path, audit={"directory": "./audit", "key": "./audit.key"}, **background())
+    answer = await bank.ask(body=OTHER, headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+    await eventually(lambda: len(judged(bank)) == 1)
+    await bank.close()
+    lines = [line for file in (tmp_path / "audit").glob("*.jsonl") for line in file.read_text().splitlines()]
+    found = {record["event"]: record for record in map(json.loads, lines)}
+    for record in found.values():
+        jsonschema.validate(record, audit_schema())
+    allowed, verdict = found["decision.allowed"], found["decision.judged"]
+    assert allowed["decision_id"] == verdict["decision_id"] == answer.metadata["decision_id"]
+    assert allowed["trace_id"] == verdict["trace_id"] == "a" * 32
+    assert (allowed["mode"], verdict["code"]) == ("async", "attribute.tenant_mismatch")
+    assert verdict["result"]["allow"] is False
+
+
+async def test_what_the_audit_trail_does_not_take_is_told_once_it_does(tmp_path: Path) -> None:
+    bank = await open_bank(tmp_path, audit={"directory": "./audit", "key": "./audit.key"}, **background())
+    background_of = bank.app._active.background
+    audit, background_of._audit = background_of._audit, _Mute()
+    await bank.ask()
+    await eventually(lambda: len(judged(bank)) == 1)
+    queue = bank.app._active.office._queue
+    assert list(await queue.ledger()) == []
+    background_of._audit = audit
+    bank.clock.advance(31)
+
+    async def told() -> bool:
+        return len(await queue.ledger()) == 1
+
+    await eventually(told)
+    assert len(judged(bank)) == 1
+    await bank.close()
+
+
+class _Mute:
+    async def write(self, event: str, fields: Any) -> None:
+        raise AuditError("the disk is full")
+
+
+async def test_new_settings_of_the_queue_take_over(bank: Bank) -> None:
+    before = bank.app._active.office
+    bank.write(**background(lag_slo="1s"))
+    assert await bank.reload() == []
+    assert bank.app._active.office is not before
+    assert (await bank.ask()).headers["x-extauthz-mode"] == "async"
+    await eventually(lambda: len(judged(bank)) == 1)
+    bank.write()
+    assert await bank.reload() == []
+    assert bank.app._active.office is None
+    assert (await bank.ask()).headers.get("x-extauthz-mode") is None
+    assert "\nextauthz_judgement_queue " not in bank.app.metrics().decode()
