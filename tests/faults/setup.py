@@ -101,7 +101,7 @@ def settings(place: Path, names: Mapping[str, Tree], issuer: str, accounts: str)
             "max_deadline": "700ms",
             "drain": "3s",
             # A machine that runs tests is busy without anybody asking much of the server.
-            "admission": {"target": "50ms"},
+            "admission": {"target": "200ms"},
         },
         "workload": {"trust_domains": {}},
         "issuers": [

@@ -36,7 +36,7 @@ ROUNDS: Final = 8
 """Quiet and storm take turns, and medians are compared: the machine has other things to do."""
 COOLDOWN: Final = 1.0
 """Seconds: `jwks.cooldown` of these servers; 30 s as shipped."""
-QUIET: Final = 3.0
+QUIET: Final = 2.0
 """Seconds; a storm lasts about as long."""
 RATIO: Final = 2.0
 NOISE: Final = 0.010

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 UNAVAILABLE: Final = "engine.audit_unavailable"
 HEALTHY: Final = "extauthz_audit_healthy"
+NOT_SENT: Final = "extauthz_audit_sink_dropped"
 DROPPED: Final = "extauthz_audit_dropped_total"
 JUDGED_WITHIN: Final = 60.0
 """Seconds in which everything that waited must have been judged after a restart."""
@@ -72,20 +73,13 @@ async def slow(lab: Lab, row: Row) -> None:
     counted = await lab.server.metric(DROPPED)
 
     async def sign() -> str:
-        return "/readyz?verbose audit.sinks" if await copies_dropped(lab) else ""
+        return NOT_SENT if await lab.server.metric(NOT_SENT, sink="http") else ""
 
     seen = await course(lab, row, fault=fault, repair=repair, sign=sign, during=4.0)
-    row.facts["copies_dropped_and_counted"] = await copies_dropped(lab)
+    row.facts["copies_dropped_and_counted"] = round(await lab.server.metric(NOT_SENT, sink="http"))
     served(row, seen, "pay", "read")
     row.hold(await lab.server.metric(DROPPED) == counted, "records were lost, not only copies")
     await settled(lab, row, seen)
-
-
-async def copies_dropped(lab: Lab) -> int:
-    """As every worker tells it."""
-    page = await lab.server.get("/readyz?verbose")
-    workers = page.json()["workers"] if page is not None else []
-    return sum(dropped for worker in workers for _, dropped in worker["audit"]["sinks"].values())
 
 
 async def killed(lab: Lab, row: Row) -> None:
