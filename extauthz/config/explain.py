@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from extauthz.attributes.settings import HttpSource, RequestSource
 from extauthz.check.admission import NAMES, rank
 from extauthz.config.words import PARTS, WITHOUT, listed, seconds
+from extauthz.judgement.settings import JudgementRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,6 +192,27 @@ def _policy(config: Config, route: RouteSettings) -> Iterator[str]:
         yield f"Its input and its result are those of {policy.compat} (policy.compat); only a literal true allows."
         return
     yield f"It decides whether `{route.action}` on a `{route.resource.type}` is allowed; only a literal true allows."
+    yield from _background(config, route)
+
+
+def _background(config: Config, route: RouteSettings) -> Iterator[str]:
+    """What is different where attributes and policy judge afterwards."""
+    if route.evaluation != "async":
+        return
+    rule = route.judgement or JudgementRule()
+    full = "judged at once" if rule.when_full == "sync" else "refused (503)"
+    yield "The request goes on at once, with x-extauthz-mode: async; attributes and policy judge it afterwards."
+    where = "" if config.judgement is None else f" in the {config.judgement.queue.kind} queue"
+    yield f"It waits{where}; when it does not fit there, it is {full}."
+    limits = rule.quarantine
+    if limits is None:
+        yield "A violation is recorded, counted and told; nobody is refused for it."
+        return
+    scope = "on this route" if limits.scope == "route" else "on every route"
+    yield (
+        f"Violations by one {limits.by}, {limits.strikes} within {seconds(limits.window)}, have it refused {scope} "
+        f"for {seconds(limits.duration)} (403)."
+    )
 
 
 def _reuse(config: Config, route: RouteSettings) -> Iterator[str]:

@@ -19,8 +19,16 @@ PARTS: Final = {
     "audit": "its audit record",
 }
 """The parts of a failure plan."""
-WITHOUT: Final = {"closed": "refused", "open": "let through, unjudged", "degrade": "decided with what is left"}
-"""The words of a failure plan."""
+WITHOUT: Final = {
+    ("engine", "open"): "let through, unjudged",
+    ("engine", "degrade"): "decided by the last known good policy, in this process",
+    ("attributes", "open"): "let through, unjudged",
+    ("attributes", "degrade"): "decided by the policy, without their values",
+    ("introspection", "open"): "let through, its token verified by nobody",
+    ("revocations", "open"): "decided by what was known",
+    ("audit", "open"): "let through, and the lost records are counted",
+}
+"""What a failure plan says other than `closed`, by part and word."""
 
 
 def seconds(value: float) -> str:
