@@ -8,6 +8,7 @@ from extauthz.config import load_text
 from extauthz.config.explain import explain
 
 from .conftest import REMOVE
+from .judgement_cases import BACKGROUND, by
 
 HTTP = "attributes.sources.2"
 
@@ -52,6 +53,10 @@ OWN = {
         (OWN | {"routes.0.token.binding": "received"}, "transport", "our service received it"),
         (OWN, "answer", "an access token for ledger, in our name, with the scopes of the one that came"),
         (OWN, "answer", "The policy may choose archive instead"),
+        (BACKGROUND, "role", "The request goes on at once, with x-extauthz-mode: async"),
+        (BACKGROUND, "role", "in the sqlite queue; when it does not fit there, it is judged at once"),
+        (BACKGROUND, "role", "nobody is refused for it"),
+        (by("token"), "role", "Violations by one token, 3 within 1m, have it refused on this route for 10m"),
         ({"routes.0.token.binding": "required"}, "transport", "must be bound"),
         ({}, "transport", "accepted only with that one"),
         ({"routes.0.credential": "none", "routes.0.token": REMOVE}, "token", "anonymous"),
