@@ -8,13 +8,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
 from extauthz.errors import MissingPart
 from tests.faults import catalogue, report, runner
+
+if TYPE_CHECKING:
+    from tests.faults.rows import Row
 
 
 def main() -> int:
@@ -31,7 +35,9 @@ def main() -> int:
     if unknown := set(options.only) - set(known):
         parser.error(f"no row is called {', '.join(sorted(unknown))}; --list names them")
     try:
-        rows = asyncio.run(runner.run(options.only, core=options.core, say=_say))
+        rows = asyncio.run(_run(options.only, core=options.core))
+    except asyncio.CancelledError:
+        return _TERMINATED
     except MissingPart as missing:
         _say(str(missing))
         return _MISSING
@@ -42,7 +48,16 @@ def main() -> int:
     return 0 if rows and all(row.kept for row in rows) else 1
 
 
+async def _run(only: list[str], *, core: bool) -> list[Row]:
+    """Told to stop, it ends what it has started first."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await runner.run(only, core=core, say=_say)
+
+
 _MISSING: Final = 3
+_TERMINATED: Final = 143
 _errors: Final = Console(stderr=True, highlight=False)
 
 

@@ -70,6 +70,8 @@ def test_every_alert_has_a_section_with_a_command() -> None:
     for one in sections:
         assert "<!-- test: run -->" in one, one.partition("\n")[0]
         assert all(word in one.lower() for word in ("**symptom**", "**meaning**", "**action**")), one
+    for target in re.findall(r"\]\(([a-z0-9-]+\.md)\)", TEXT):
+        assert (ROOT / "docs" / target).is_file(), target
     for anchor in re.findall(r"\]\(#([a-z-]+)\)", TEXT):
         assert f"\n### {anchor}\n" in TEXT.lower().replace(" ", "-").replace("###-", "### "), anchor
 
