@@ -36,7 +36,7 @@ from extauthz.authn.spiffe import IdPatterns
 from extauthz.authn.tokens import TokenVerifier
 from extauthz.authn.workload import WorkloadVerifier
 from extauthz.authzen.evaluator import Evaluator
-from extauthz.check.admission import Admission, rank
+from extauthz.check.admission import RANKS, Admission
 from extauthz.check.break_glass import BreakGlass
 from extauthz.check.budget import Budget
 from extauthz.check.compat import pipeline as compat
@@ -552,7 +552,7 @@ def _route(settings: RouteSettings, config: Config, generation: Generation, sour
         ),
         failure=settings.failure_plan,
         budget=Budget.of(settings, attributes=plan is not None and plan.needs_await),
-        rank=rank(settings),
+        rank=RANKS[settings.shed_as],
         exchange=None if settings.exchange is None else Wanted.of(settings.exchange),
     )
 

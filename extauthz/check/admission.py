@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from extauthz.check.pipeline import Route
-    from extauthz.check.routes import RouteSettings
     from extauthz.clock import Clock
     from extauthz.model import Request
     from extauthz.telemetry.metrics import Metrics
@@ -68,11 +67,6 @@ _LAGGING: Final = tuple(
     Deny((Reason(OVERLOADED, detail="a queue stands, the worker's or the engine's"),), s) for s in _LATER
 )
 _FULL: Final = tuple(Deny((Reason(OVERLOADED, detail="too many Checks in flight"),), s) for s in _LATER)
-
-
-def rank(settings: RouteSettings) -> int:
-    """By the route's own word, or by what it can do."""
-    return RANKS[settings.criticality or ("critical" if settings.effects else "normal")]
 
 
 class Load(Protocol):

@@ -133,6 +133,11 @@ class RouteSettings(Settings):
     """The upstream gets another token in place of the one that came; needs `sts` and `identity`."""
 
     @property
+    def shed_as(self) -> Literal["critical", "normal", "sheddable"]:
+        """`criticality`, spelt out."""
+        return self.criticality or ("critical" if self.effects else "normal")
+
+    @property
     def failure_plan(self) -> FailurePlan:
         """`on_failure`, spelt out for every part."""
         return plan_of(self.on_failure, effects=bool(self.effects))

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.attributes.settings import HttpSource, RequestSource
-from extauthz.check.admission import NAMES, rank
 from extauthz.config.words import PARTS, WITHOUT, listed, seconds
 from extauthz.judgement.settings import JudgementRule
 
@@ -247,7 +246,7 @@ def _failure(config: Config, route: RouteSettings) -> Iterator[str]:
         if word != "closed":
             yield f"Without {PARTS[part]}: {WITHOUT[part, word]}."
     if config.server.admission.enabled:
-        yield f"Under overload it is {_SHED[NAMES[rank(route)]]} (503): it is {NAMES[rank(route)]}."
+        yield f"Under overload it is {_SHED[route.shed_as]} (503): it is {route.shed_as}."
     if route.break_glass and config.break_glass is not None:
         most = seconds(config.break_glass.max_duration)
         yield f"A break-glass grant for this route and the caller's subject overrides the policy, at most {most} long."

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from extauthz.check import admission, respond
-from extauthz.check.admission import CRITICAL, NORMAL, SHEDDABLE, Admission, rank
+from extauthz.check.admission import CRITICAL, NORMAL, SHEDDABLE, Admission
+from extauthz.check.routes import RouteSettings
 from extauthz.clock import ManualClock
 from extauthz.model import Deny, Reason, Request
 from extauthz.telemetry.metrics import Metrics
 from tests.support import parts
-from tests.support.bank import open_bank, read
+from tests.support.bank import open_bank, read, route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +59,8 @@ class Worker:
         self.clock.advance(end - self.clock.monotonic())
 
     def ask(self, of: int) -> Deny | None:
-        route: Any = SimpleNamespace(rank=of, facts=SimpleNamespace(name=CLASSES[of]))
-        return self.admission.refuse(route, _NOBODY)
+        asked: Any = SimpleNamespace(rank=of, facts=SimpleNamespace(name=CLASSES[of]))
+        return self.admission.refuse(asked, _NOBODY)
 
     def run(self, seconds: float, lag: float, every: float = 0.001) -> Counter[int]:
         """Requests of each class in turn; how many of each were refused."""
@@ -239,20 +240,19 @@ def test_other_faults_still_say_one_second() -> None:
 
 
 @pytest.mark.parametrize(
-    ("criticality", "effects", "expected"),
+    ("changes", "expected"),
     [
-        (None, (), NORMAL),
-        (None, ("money",), CRITICAL),
-        ("sheddable", (), SHEDDABLE),
-        ("normal", ("money",), NORMAL),
-        ("critical", (), CRITICAL),
+        ({}, "normal"),
+        ({"effects": ["money"]}, "critical"),
+        ({"criticality": "sheddable"}, "sheddable"),
+        ({"criticality": "normal", "effects": ["money"]}, "normal"),
+        ({"criticality": "critical"}, "critical"),
     ],
 )
-def test_a_route_is_what_it_says_or_what_it_can_do(
-    criticality: str | None, effects: tuple[str, ...], expected: int
-) -> None:
-    settings: Any = SimpleNamespace(criticality=criticality, effects=effects)
-    assert rank(settings) == expected
+def test_a_route_is_what_it_says_or_what_it_can_do(changes: dict[str, Any], expected: str) -> None:
+    settings = RouteSettings.model_validate(route("any", **changes), strict=False)
+    assert settings.shed_as == expected
+    assert admission.NAMES[admission.RANKS[settings.shed_as]] == expected
 
 
 def _request() -> Request:
