@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import parts
+from extauthz.judgement.quarantine import OPERATOR, Key, Quarantine
+from tests.support import compat_cases, parts
 from tests.support.bank import GATEWAY, TRANSFER, Bank, open_bank, route
 from tests.support.certs import TestCa
 from tests.support.engines import eventually
@@ -160,3 +161,33 @@ async def test_one_caller_cannot_get_more_than_its_bound_into_an_entry(two: Two)
     """A body beyond the bound is judged at once, and refused like any other."""
     answer = await two.bank.ask(body={**VIOLATION, "note": "x" * 70_000})
     assert (answer.status, answer.code) in {(403, "attribute.tenant_mismatch"), (400, "request.body_malformed")}
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        (Key("workload", GATEWAY), "workload.quarantined"),
+        (Key("tenant", "acme"), "attribute.tenant_quarantined"),
+    ],
+)
+async def test_a_compatible_policy_is_no_way_around_a_quarantine(tmp_path: Path, key: Key, code: str) -> None:
+    parts.require_opa()
+    parts.require_embedded()
+    entrypoint = compat_cases.ENTRYPOINT
+    bank = await open_bank(
+        tmp_path,
+        judgement={"queue": {"kind": "sqlite", "path": "./judgement.sqlite"}},
+        policy={
+            "engine": "embedded",
+            "path": str(compat_cases.POLICY),
+            "compat": "opa-envoy-plugin",
+            "opa_envoy_plugin": {"path": entrypoint},
+        },
+        routes=[route("create-transfer", attributes=[], policy=entrypoint, forward_token=False)],
+    )
+    now = bank.clock.now()
+    office = bank.app._active.office
+    await office._queue.confine(Quarantine(key, now, now + 60, OPERATOR))
+    await eventually(lambda: sum(office.confined.numbers.values()) == 1)
+    assert (await bank.ask()).code == code
+    await bank.close()

@@ -115,6 +115,8 @@ class CompatPipeline(Pipeline):
         if isinstance(workload, Deny):
             return workload
         facts.workload = workload
+        if self._quarantine is not None and (held := self._quarantine.refuse(route.facts.name, workload, None)):
+            return held
         if self._unsure(route, trail):
             return deny("engine.revocations_stale")
         try:
@@ -127,7 +129,7 @@ class CompatPipeline(Pipeline):
         if isinstance(subject, Deny):
             return subject
         facts.subject = subject
-        return None
+        return None if self._quarantine is None else self._quarantine.refuse(route.facts.name, workload, subject)
 
     async def _plugin_answer(
         self, message: bytes, deadline: float, facts: Facts, trail: Trail
