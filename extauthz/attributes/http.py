@@ -7,7 +7,7 @@
 4. A Check waits no longer than its deadline and the source's timeout.
 5. An answer is bounded, strict JSON, and only the configured fields of it are kept.
 6. A failure serves the last good answer while it is younger than `ttl + stale_if_error`, and leaves the service alone
-   for a moment; otherwise → `engine.attributes_unavailable` (`engine.deadline` when the Check's own time ran out).
+   for a moment; otherwise → `engine.attributes_unavailable` (`engine.deadline` when no time was left to ask it).
 7. Where there was no answer (no connection, no time, HTTP 502 to 504), the denial is `Away`: a plan may turn it.
 """
 
@@ -116,8 +116,7 @@ class HttpService:
         wait = min(left, self.settings.timeout)
         done, _ = await asyncio.wait({flight}, timeout=None if math.isinf(wait) else wait)
         if not done:
-            code = "engine.deadline" if left < self.settings.timeout else "engine.attributes_unavailable"
-            return self._stale(call) or away(code, f"source {name} did not answer in time")
+            return self._stale(call) or away("engine.attributes_unavailable", f"source {name} did not answer in time")
         if flight.cancelled():
             return away("engine.attributes_unavailable", f"source {name} is closed")
         result = flight.result() if flight.exception() is None else SourceFault(name, "failed, see the log")

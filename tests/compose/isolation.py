@@ -248,7 +248,9 @@ async def _keys_apart(platform: ComposePlatform, table: Table) -> None:
     }.items():
         seen = await _python(platform, service, _FILES, *foreign)
         table.add(f"files-apart-{service}", "files of others that it sees", "none", ", ".join(seen) or "none")
-    # `prepare` has every volume: the catalogue is no workload, the lab is the attacker.
+    # `prepare` has every volume: the catalogue is no workload, the lab is the attacker. What signs an audit trail opens
+    # no door, and lies with the trail.
     seen = await _python(platform, "prepare", _KEYS)
     what = "volumes with a private key that can be read, of all there are"
-    table.add("keys-in-volumes", what, "catalogue, lab", ", ".join(seen))
+    trails = ["authority-store/audit", *(f"{zone.name}/state/audit" for zone in ZONES)]
+    table.add("keys-in-volumes", what, ", ".join(sorted(["catalogue", "lab", *trails])), ", ".join(seen))
