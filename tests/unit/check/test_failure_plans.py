@@ -111,7 +111,13 @@ async def bank(tmp_path: Path, source: Source) -> AsyncIterator[Bank]:
     parts.require_embedded()
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / "probe.rego").write_text(POLICY)
-    tier = {"kind": "http", "name": "tier", "url": source.url, "timeout": "300ms", "fields": {"tier": {"from": "/tier"}}}
+    tier = {
+        "kind": "http",
+        "name": "tier",
+        "url": source.url,
+        "timeout": "300ms",
+        "fields": {"tier": {"from": "/tier"}},
+    }
     opened = await open_bank(
         tmp_path,
         clock=Ticking(EPOCH),
