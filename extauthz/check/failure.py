@@ -54,10 +54,13 @@ def planned(plan: FailurePlan, cause: Cause, refused: Deny, trail: Trail, metric
 
 
 def note(trail: Trail, cause: Cause, code: str, plan: Literal["open", "degrade"], metrics: Metrics) -> None:
-    """Step 3: `code` is what the Check would have been refused with. To be open outweighs to be degraded."""
+    """Step 3: `code` is what the Check would have been refused with. To be open outweighs to be degraded.
+
+    A request that goes on without revocations is judged like any other: that is recorded and counted, not a mode.
+    """
     trail.failure = FailureFacts(cause.value, code, plan)
     if plan == "open":
-        trail.mode = "open"
+        trail.mode = trail.mode if cause is Cause.REVOCATIONS else "open"
     else:
         trail.degraded = (*trail.degraded, cause.value)
         trail.mode = trail.mode or "degraded"
