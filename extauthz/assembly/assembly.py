@@ -1,7 +1,4 @@
-"""How a worker's parts are put together: the one place where the objects of a Check meet.
-
-Everything is built from one generation, from the bottom up, before any of it is used; `app` swaps it in.
-"""
+"""Everything is built from one generation, from the bottom up, before any of it is used; `app` swaps it in."""
 
 from __future__ import annotations
 
@@ -9,148 +6,65 @@ import asyncio
 import logging
 import random
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from extauthz import __version__
 from extauthz.api.decisions import Decisions
 from extauthz.api.dispatch import Api
 from extauthz.api.evaluations import Evaluations
 from extauthz.api.rollouts import Rollouts
-from extauthz.attributes.plan import build_plan
+from extauthz.assembly.active import Active
+from extauthz.assembly.deciding import Deciding
+from extauthz.assembly.routes import projector_of, ready_route
 from extauthz.attributes.registry import build_sources, outbound_urls
 from extauthz.audit.trail import AuditTrail
 from extauthz.authn import files as watched_files
-from extauthz.authn.api_key import HEADER as API_KEY
 from extauthz.authn.api_key import ApiKeys
 from extauthz.authn.bearer import BearerVerifier
 from extauthz.authn.break_glass import Grants
 from extauthz.authn.break_glass_uses import Uses
-from extauthz.authn.extract import TXN_TOKEN
 from extauthz.authn.keys import KeyStore
 from extauthz.authn.revocation import Revocations
 from extauthz.authn.revocation_feed import OutboundFeed
-from extauthz.authn.revocation_follower import Follower, open_follower
-from extauthz.authn.spiffe import IdPatterns
+from extauthz.authn.revocation_follower import open_follower
 from extauthz.authn.tokens import TokenVerifier
 from extauthz.authn.workload import WorkloadVerifier
 from extauthz.authzen.evaluator import Evaluator
-from extauthz.check.admission import RANKS, Admission
+from extauthz.check.admission import Admission
 from extauthz.check.break_glass import BreakGlass
-from extauthz.check.budget import Budget
 from extauthz.check.compat import pipeline as compat
-from extauthz.check.compat import result as plugin_result
 from extauthz.check.credential import CredentialStage
-from extauthz.check.exchange import Exchanger, Wanted
+from extauthz.check.exchange import Exchanger
 from extauthz.check.judgement import Background
 from extauthz.check.own_identity import ServerIdentity
 from extauthz.check.pipeline import Pipeline, Route
-from extauthz.check.policy_input import InputTemplate
-from extauthz.check.policy_stage import PolicyStage
 from extauthz.check.router import Router
-from extauthz.check.routes import VARIABLE, RouteSettings
 from extauthz.endpoint import Endpoints
 from extauthz.guarded import Guarded
 from extauthz.judgement.office import Office
 from extauthz.outbound import Outbound
-from extauthz.policy import result
-from extauthz.policy.engines import Engines
-from extauthz.policy.projection import canonical, projector
-from extauthz.policy.rollout import Rollout
-from extauthz.policy.rollout_state import FILE as CHOICE_FILE
-from extauthz.policy.rollout_state import Choices
 from extauthz.sts.client import ExchangeClient
 from extauthz.tasks import Tasks
 from extauthz.telemetry.recorder import Recorder
 from extauthz.telemetry.tickets import Tickets
 from extauthz.telemetry.tracer import Tracer
-from extauthz.telemetry.trail import RouteFacts
 from extauthz.transport import certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from extauthz.attributes.registry import Sources
     from extauthz.breaker import State
+    from extauthz.check.policy_stage import PolicyStage
     from extauthz.clock import Clock
     from extauthz.config import Config
     from extauthz.generation import Generation
-    from extauthz.model import Decision
     from extauthz.outbound import Verify
-    from extauthz.policy.engine import Engine
-    from extauthz.policy.projection import Projector
-    from extauthz.policy.settings import PolicySettings
+    from extauthz.policy.rollout import Rollout
     from extauthz.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Active:
-    """Everything that one generation needs, and that goes when it goes."""
-
-    generation: Generation
-    config: Config
-    pipeline: Pipeline
-    api: Api
-    engine: Engine
-    fallback: Engine | None
-    """The last known good policy in this process; None where no route degrades."""
-    endpoints: Endpoints
-    rollout: Rollout | None
-    keys: KeyStore
-    api_keys: ApiKeys
-    revocations: Revocations
-    follower: Follower | None
-    tokens: BearerVerifier
-    recorder: Recorder
-    audit: AuditTrail | None
-    office: Office | None
-    """Asynchronous judgement; it goes on under every generation with the same settings."""
-    background: Background | None
-    """What judges there under this generation."""
-    tracer: Tracer | None
-    outbound: Outbound
-    identity: ServerIdentity | None
-    own_outbound: Outbound | None
-    """For calls that show our own certificate."""
-    tasks: Tasks
-
-    async def close(self, successor: Active | None = None) -> None:
-        """`successor` goes on with what it shares with this one: the identity where its settings are the same."""
-        if self.office is not None and (successor is None or successor.office is not self.office):
-            await self.office.close()
-        await self.tasks.close()
-        if self.own_outbound is not None:
-            await self.own_outbound.close()
-        if self.identity is not None and (successor is None or successor.identity is not self.identity):
-            await self.identity.close()
-        if self.follower is not None:
-            await self.follower.close()
-        await self.keys.close()
-        if self.rollout is not None:
-            await self.rollout.close()
-        await self.engine.close()
-        if self.fallback is not None:
-            await self.fallback.close()
-        await self.outbound.close()
-        await self.recorder.close()
-        if self.tracer is not None:
-            await self.tracer.close()
-        if self.audit is not None and (successor is None or successor.audit is not self.audit):
-            await self.audit.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Deciding:
-    """Who decides: the policy's engine, the one in reserve, the candidate, and the stage where they are asked."""
-
-    engine: Engine
-    fallback: Engine | None
-    rollout: Rollout | None
-    stage: PolicyStage
 
 
 class Assembly:
@@ -188,8 +102,6 @@ class Assembly:
                 if office is not None:
                     undo.push_async_callback(office.close)
             active = await self._assemble(generation, config, identity, known, audit, office)
-            if office is not None:
-                await office.start()
             undo.pop_all()
             return active
 
@@ -258,7 +170,7 @@ class Assembly:
             tasks=tasks,
             waited=self._waited,
         )
-        routes = [(route, _route(route, config, generation, sources)) for route in config.routes]
+        routes = [(route, ready_route(route, config, generation, sources)) for route in config.routes]
         grants = await self._grants(config, revocations)
         watched: list[watched_files.Reloadable] = [
             revocations,
@@ -270,7 +182,9 @@ class Assembly:
         tickets = None if kept is None else Tickets(kept.keep, inputs=kept.inputs, mask=kept.mask)
         tracer = self._tracer(config, verify)
         recorder = Recorder(config.telemetry.records, self._metrics, tickets=tickets, audit=audit, tracer=tracer)
-        deciding = await self._deciding(generation, config, revocations, endpoints, recorder)
+        deciding = await Deciding.build(
+            self._run_dir, self._metrics, clock, generation, config, revocations, endpoints, recorder
+        )
         rollout, policy = deciding.rollout, deciding.stage
         background = self._background(config, office, [route for _, route in routes], recorder, audit)
         make: Callable[..., Pipeline] = Pipeline
@@ -412,53 +326,6 @@ class Assembly:
             waited=partial(self._metrics.upstream, "sts"),
         )
 
-    async def _deciding(
-        self,
-        generation: Generation,
-        config: Config,
-        revocations: Revocations,
-        endpoints: Endpoints,
-        recorder: Recorder,
-    ) -> _Deciding:
-        """The policy's engines. Raises as `build` does; none is left open then."""
-        settings, clock, metrics = config.policy, self._clock, self._metrics
-        engines = Engines(
-            settings, clock=clock, read=_reader(settings), epoch=lambda: revocations.epoch, endpoints=endpoints
-        )
-        async with AsyncExitStack() as undo:
-            engine = await engines.live(generation.policy, generation.report, generation.opa)
-            undo.push_async_callback(engine.close)
-            fallback = await engines.fallback(generation.fallback)
-            if fallback is not None:
-                undo.push_async_callback(fallback.close)
-            rollout = await self._rollout(generation, config, engines, engine, recorder)
-            undo.pop_all()
-        stage = PolicyStage(
-            engine, metrics=metrics, clock=clock, engine_name=settings.engine, rollout=rollout, fallback=fallback
-        )
-        return _Deciding(engine, fallback, rollout, stage)
-
-    async def _rollout(
-        self, generation: Generation, config: Config, engines: Engines, live: Engine, recorder: Recorder
-    ) -> Rollout | None:
-        """The candidate beside the live policy, with an engine, a cache and projections of its own."""
-        candidate, settings = generation.candidate, config.policy
-        if candidate is None or settings.candidate is None:
-            return None
-        rollout = Rollout(
-            live=live,
-            candidate=await engines.candidate(candidate.policy, candidate.report, candidate.opa),
-            settings=settings.candidate,
-            projectors={name: projector(analysis) for name, analysis in candidate.report.analyses.items()},
-            clock=self._clock,
-            metrics=self._metrics,
-            recorder=recorder,
-            choices=Choices(self._run_dir / CHOICE_FILE, settings.candidate.state),
-            random=random.random,
-        )
-        await rollout.load()
-        return rollout
-
     def _api(
         self,
         generation: Generation,
@@ -478,7 +345,7 @@ class Assembly:
                 settings.authzen,
                 routes=routes,
                 environment=config.environment,
-                projector_of=lambda entrypoint: _projector(generation, entrypoint),
+                projector_of=lambda entrypoint: projector_of(generation, entrypoint),
                 policy=policy,
                 recorder=recorder,
                 clock=clock,
@@ -501,11 +368,6 @@ class Assembly:
         self._metrics.upstream("attributes", seconds, good)
 
 
-def _reader(settings: PolicySettings) -> Callable[[Any], Decision]:
-    """What makes a decision of the policy's result."""
-    return plugin_result.read if settings.compat else result.parse
-
-
 def _own_outbound(config: Config, identity: ServerIdentity | None) -> Outbound | None:
     """For calls that show our own certificate, to the authority of our own trust domain."""
     if identity is None:
@@ -516,47 +378,3 @@ def _own_outbound(config: Config, identity: ServerIdentity | None) -> Outbound |
     if config.sts is not None:
         urls.append(config.sts.url)
     return Outbound([*urls, *config.revocation.outbound_urls], verify=identity.context)
-
-
-def _route(settings: RouteSettings, config: Config, generation: Generation, sources: Sources) -> Route:
-    """A route policy made ready. Raises ConfigError with the route's place in the file's terms."""
-    template = settings.match.path if settings.match else ""
-    verified: set[str] = set()
-    if settings.token is not None:
-        issuers = [issuer for issuer in config.issuers if issuer.name in settings.token.issuers]
-        verified = {name for issuer in issuers for name in issuer.claims}
-    plan = None
-    if settings.attributes:
-        plan = build_plan(settings.attributes, sources, verified=verified, variables=VARIABLE.findall(template))
-    # Where a token is exchanged, what takes its place overwrites it; nothing else may leave it standing.
-    in_txn = settings.token is not None and settings.token.header == TXN_TOKEN
-    kept = settings.forward_token and settings.exchange is None and not in_txn
-    remove = settings.policy_headers if kept else (*settings.policy_headers, "authorization")
-    if config.api_keys.file is not None:  # on every route: a key that was sent to the wrong one is still a key
-        remove = (*remove, API_KEY)
-    return Route(
-        settings=settings,
-        callers=IdPatterns(settings.workloads).match,
-        attributes=plan,
-        template=InputTemplate.of(settings, config.environment),
-        project=_projector(generation, settings.policy),
-        policy_headers=frozenset(settings.policy_headers),
-        remove=remove,
-        facts=RouteFacts(
-            name=settings.name,
-            service=settings.service,
-            template=template,
-            entrypoint=settings.policy,
-            action=settings.action,
-            resource_type=settings.resource.type,
-        ),
-        failure=settings.failure_plan,
-        budget=Budget.of(settings, attributes=plan is not None and plan.needs_await),
-        rank=RANKS[settings.shed_as],
-        exchange=None if settings.exchange is None else Wanted.of(settings.exchange),
-    )
-
-
-def _projector(generation: Generation, entrypoint: str) -> Projector:
-    analysis = generation.report.analyses.get(entrypoint) if generation.report else None
-    return projector(analysis) if analysis else canonical
