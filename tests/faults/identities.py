@@ -31,6 +31,7 @@ EXPECTED: Final = frozenset(
         *rotation.HONEST_DENIALS,
         "engine.exchange_unavailable",
         "engine.identity_unavailable",
+        "engine.revocations_stale",  # the authority tells what has been revoked, too
         "transport.certificate_expired",
     }
 )
