@@ -110,7 +110,8 @@ class HttpService:
         flight = self._flights.get(call)
         if flight is None:
             if len(self._flights) >= self.settings.max_concurrent:
-                return self._stale(call) or away("engine.attributes_unavailable", f"source {name} is busy")
+                # Not `away`: a crowd of callers says nothing about the source, and must not turn a route's plan.
+                return self._stale(call) or deny("engine.attributes_unavailable", f"source {name} is busy")
             flight = self._flights[call] = self.tasks.start(self._call(call), f"attribute source {name}")
             flight.add_done_callback(lambda _: self._flights.pop(call, None))
         wait = min(left, self.settings.timeout)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXPIRED: Final = deny("token.expired")
 _EARLY: Final = deny("token.not_yet_valid")
-_REVOKED: Final = deny("token.revoked")
+REVOKED: Final = deny("token.revoked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def judge(held: Held, rule: TokenRule, workload: Workload | None, now: float, re
     if now < accepted.not_before:  # 1
         return _EARLY
     if held.epoch != revocations.epoch and _revoked(held, revocations):  # 2
-        return _REVOKED
+        return REVOKED
     refused = binding.check(accepted.bound_to, workload, rule.binding)  # 3
     if refused is not None:
         return refused

@@ -8,7 +8,8 @@ Laws
 - Questions at the same time are bounded, and so are those that wait; an issuer that fails again and again is left alone
   for a moment, and then asked by one Check alone (`breaker`). Meanwhile → `engine.introspection_unavailable`.
 - Only where there was no answer is the denial `Away`: who presents a token can spoil the answer about it, and must not
-  open a route with it.
+  open a route with it. Nor can a crowd: a question that never had its turn says nothing about the issuer, neither to a
+  route's plan nor to the breaker.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from math import isinf
 from typing import TYPE_CHECKING, Any, Final
 
-from extauthz.authn.held import Held, Verified, judge
+from extauthz.authn.held import REVOKED, Held, Verified, judge
 from extauthz.authn.introspection_answer import accept_answer
 from extauthz.authn.introspection_client import IntrospectionClient, Send, Unusable
 from extauthz.authn.tokens import digest
@@ -81,6 +82,8 @@ class Introspector:
         self._active: SegmentedLru[bytes, _Active] = SegmentedLru(self._settings.cache_entries)
         self._inactive: SegmentedLru[bytes, float] = SegmentedLru(self._settings.refused_entries)
         self._flights: dict[bytes, asyncio.Task[dict[str, Any] | Deny]] = {}
+        self._turns: set[bytes] = set()
+        """Flights that have had their turn."""
         self._slots = asyncio.Semaphore(self._settings.max_concurrent)
         timeout = issuer.introspection.timeout
         self._endpoint = endpoint or Endpoint(issuer.name, BreakerSettings(), clock, timeout=timeout)
@@ -106,7 +109,8 @@ class Introspector:
 
         1. what is known needs no question
         2. the token looks like one of this issuer's, and is not known to be inactive
-        3. the issuer's answer is waited for, no longer than its timeout and the Check's deadline
+        3. the issuer's answer is waited for, no longer than its timeout and the Check's deadline; where there is none,
+           a token that was revoked by its digest is refused all the same
         4. the answer is judged like claims (`introspection_answer`)
         5. what is asked on every use: revocation, binding, sign-in (`held.judge`)
         """
@@ -118,10 +122,11 @@ class Introspector:
             return deny("token.malformed", "not a JWT, and not one of the issuer's opaque tokens")
         asked_at = self._clock.monotonic()
         answer = await self._answer(token, deadline)  # 2, 3
-        if isinstance(answer, Deny):
-            return answer
-        now = self._clock.now()
         hashed = digest(token).hex()
+        if isinstance(answer, Deny):
+            revoked = self._revocations.token(digest=hashed, jti="", sub="", kid="", issued_at=0.0)
+            return REVOKED if revoked else answer
+        now = self._clock.now()
         accepted = accept_answer(answer, self.issuer, rule, now, hashed, local)  # 4
         if isinstance(accepted, Deny):
             return accepted
@@ -168,7 +173,8 @@ class Introspector:
         # Waited for, not awaited: a Check that goes away takes nobody's answer along.
         done, _ = await asyncio.wait({flight}, timeout=None if isinf(left) else left)
         if not done:
-            return away("engine.deadline", f"issuer {self.issuer.name} did not answer in time")
+            late = away("engine.deadline", f"issuer {self.issuer.name} did not answer in time")
+            return late if hashed in self._turns else self._crowded()
         if flight.cancelled() or flight.exception() is not None:
             return self._unavailable("the question was dropped, see the log")
         return flight.result()
@@ -176,23 +182,31 @@ class Introspector:
     def _start(self, token: str, hashed: bytes, now: float) -> asyncio.Task[dict[str, Any] | Deny] | Deny:
         """A new question; a denial when it would be one too many."""
         if len(self._flights) >= self._settings.max_concurrent * (1 + WAITING):
-            return self._unavailable("too many questions are waiting")
+            return self._crowded()
         ticket = self._endpoint.breaker.admit(now)
         if ticket == REFUSED:
             return self._unavailable("left alone after failures")
         flight = self._flights[hashed] = self._tasks.start(self._ask(token, hashed, ticket), "introspection")
-        flight.add_done_callback(lambda _: self._flights.pop(hashed, None))
+        flight.add_done_callback(lambda _: self._ended(hashed))
         return flight
+
+    def _ended(self, hashed: bytes) -> None:
+        self._flights.pop(hashed, None)
+        self._turns.discard(hashed)
 
     async def _ask(self, token: str, hashed: bytes, ticket: int) -> dict[str, Any] | Deny:
         """One question. A fault is handed back, not raised: nobody may be left to take it."""
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._settings.timeout), self._slots:
+                self._turns.add(hashed)
                 answer = await self._client.ask(token, self._settings.timeout)
         except (NoAnswer, TimeoutError) as error:
+            if hashed not in self._turns:
+                self._endpoint.breaker.untold(ticket)
+                return self._crowded()
             self._endpoint.failed(ticket)
-            return self._unavailable(self._failed(str(error) or "no connection was free in time", started))
+            return self._unavailable(self._failed(str(error) or "no answer in time", started))
         except (OutboundError, Unusable) as error:
             self._endpoint.answered(ticket, self._clock.monotonic() - started)
             return deny(_UNAVAILABLE, f"issuer {self.issuer.name}: {self._failed(str(error), started)}")
@@ -211,6 +225,9 @@ class Introspector:
         log.warning("issuer %s: introspection failed: %s", self.issuer.name, problem)
         self._asked(self._clock.monotonic() - started, False)  # noqa: FBT003 - the shape of Asked
         return problem
+
+    def _crowded(self) -> Deny:
+        return deny(_UNAVAILABLE, f"issuer {self.issuer.name}: too many questions are waiting")
 
     def _unavailable(self, why: str) -> Deny:
         return away(_UNAVAILABLE, f"issuer {self.issuer.name}: {why}")

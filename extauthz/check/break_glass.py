@@ -101,6 +101,7 @@ class BreakGlass:
 
 def overridable(refused: Deny) -> bool:
     """Step 1."""
-    if refused.code in _NEVER:
-        return False
-    return refused.layer in _LAYERS or refused.code in _AWAY
+    if refused.code in _AWAY:
+        return True
+    codes = [reason.code for reason in refused.reasons]  # one of another layer among them stands
+    return _NEVER.isdisjoint(codes) and all(reason.layer in _LAYERS for reason in refused.reasons)

@@ -17,9 +17,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from extauthz.authn.extract import carried
+from extauthz.authn.tokens import digest
 from extauthz.authn.workload import subject_of
 from extauthz.check.budget import until
-from extauthz.model import Deny, deny
+from extauthz.model import Deny, Subject, deny
 
 if TYPE_CHECKING:
     from extauthz.authn.api_key import ApiKeys
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
     from extauthz.authn.settings import TokenRule
     from extauthz.check.routes import RouteSettings
     from extauthz.clock import Clock
-    from extauthz.model import Request, Subject, Workload
+    from extauthz.model import Request, Workload
     from extauthz.telemetry.metrics import Metrics
     from extauthz.telemetry.trail import Trail
+
+
+def presented(request: Request, route: RouteSettings) -> Subject | None:
+    """What is known of a token that nobody has verified: its digest alone."""
+    token = None if route.token is None else carried(request, route.token)
+    return Subject("", "", "opaque", digest=digest(token).hex()[:16]) if isinstance(token, str) else None
 
 
 class CredentialStage:

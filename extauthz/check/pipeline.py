@@ -30,6 +30,7 @@ from extauthz.check import respond, told, wire
 from extauthz.check.admission import OVERLOADED
 from extauthz.check.answers import Answers, key
 from extauthz.check.budget import until
+from extauthz.check.credential import presented
 from extauthz.check.exchange import narrowed
 from extauthz.check.failure import REVOCATIONS_STALE, Cause, note, planned
 from extauthz.check.identity import MODE, upstream_headers
@@ -245,7 +246,11 @@ class Pipeline:
         )
         trail.mark(Stage.TOKEN)
         if isinstance(subject, Deny):
-            return planned(route.failure, Cause.INTROSPECTION, subject, trail, self._metrics)
+            settled = planned(route.failure, Cause.INTROSPECTION, subject, trail, self._metrics)
+            if isinstance(settled, Allow) and self._quarantine is not None:
+                shown = presented(request, route.settings)  # unverified, and in quarantine all the same
+                return self._quarantine.refuse(route.facts.name, workload, shown) or settled
+            return settled
         facts.subject = subject
         facts.variables = matched.variables
         trail.resource_id = route.template.resource(matched.variables)
