@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from extauthz.clock import Clock
 
 _MODE: Final = 0o640
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PRUNED_AT_ONCE: Final = 1000
 
 
@@ -137,7 +137,7 @@ class ChainWriter:
             raise FileNotFoundError(errno.ENOENT, "the audit file has been deleted")
         if self._descriptor < 0:
             self._number = self._number or 1
-            self._descriptor = os.open(path_of(self._directory, self.writer, self._number), _FLAGS, _MODE)
+            self._descriptor = os.open(path_of(self._directory, self.writer, self._number), _FLAGS | os.O_APPEND, _MODE)
         return self._descriptor
 
     def _opening(self) -> bytes:
@@ -159,7 +159,7 @@ class ChainWriter:
         path = head_of(self._directory, self.writer)
         unfinished = path.with_name(f".{path.name}")
         signed = Signed.by(self._key, self.writer, self._chain.seq, self._chain.tip)
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+        descriptor = os.open(unfinished, _FLAGS | os.O_TRUNC, _MODE)
         try:
             _written(descriptor, signed.head())
             if self._sync:

@@ -36,11 +36,15 @@ class Followed:
     head: Signed | None = None
     problem: str = ""
     running: bool = False
+    overdue: bool = False
+    """Somebody holds the writer's lock, and signs nothing: then it is not the writer."""
 
 
 def read_head(path: Path, writer: str, keys: PublicKeys) -> tuple[Signed | None, str]:
     """The head, or what is wrong with it."""
     try:
+        if path.exists() and not path.is_file():
+            return None, "the head is no file"
         with path.open("rb") as file:
             signed = Signed.read(file.read(HEAD_MAX))
     except FileNotFoundError:
@@ -76,6 +80,7 @@ def followed(file: ChainFile, head: Path, keys: PublicKeys, wanted: Iterable[int
                     found.head = later
                     reading.scanner.want(later.seq)
                     reading = _up_to(reading, found)
+            found.overdue = found.running and found.head is not None and found.head.seq < end
         finally:
             reading.close()
     except AuditError as error:

@@ -64,7 +64,7 @@ def packed(path: Path) -> None:
     """`path` becomes `path.gz`. Raises OSError; `path` is whole then."""
     target = path.with_name(path.name + PACKED)
     unfinished = path.with_name(f".{target.name}-{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
     with path.open("rb") as plain, os.fdopen(descriptor, "wb") as file:
         with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as compressed:
             copyfileobj(plain, compressed, _BLOCK)

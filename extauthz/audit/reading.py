@@ -23,6 +23,8 @@ class LineReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.rest = b""
+        if path.exists() and not path.is_file():
+            raise AuditError(f"{path} is no file")  # a pipe would keep us waiting
         try:
             self._file = _opened(path)
         except FileNotFoundError:

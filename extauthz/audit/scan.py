@@ -61,6 +61,8 @@ class Report:
     checkpoints: int = 0
     found: dict[int, str] = field(default_factory=dict)
     """Chains of the records that were asked for."""
+    unsigned: int = 0
+    """Records that nobody had signed when the next process took them over, by the chain's own word."""
     pruned: list[Place] = field(default_factory=list)
     """Where deletions of older files ended, by the chain's own word."""
     fragments: list[dict[str, Any]] = field(default_factory=list)
@@ -198,8 +200,11 @@ class Scanner:
         """A record of the chain about itself, which follows record `seq`."""
         document = _parsed(line)
         event = document.get("event")
-        if event == "chain.opened" and _place(document.get("previous")) != (seq, tip.decode()):
-            self._problem(seq + 1, "it opens the chain at another place")
+        if event == "chain.opened":
+            if _place(document.get("previous")) != (seq, tip.decode()):
+                self._problem(seq + 1, "it opens the chain at another place")
+            unsigned = document.get("unsigned", 0)
+            self.report.unsigned += unsigned if type(unsigned) is int else 0
         elif event == "chain.pruned" and (place := _place(document.get("through"))) is not None:
             self.report.pruned.append(place)
         elif event == "chain.checkpoint":

@@ -5,7 +5,8 @@
 2. The head is believed when it is signed with our own key.
 3. The newest file is read: it must be whole, and the head's record must be in it or be what it follows.
 4. What stands after the head's record was written and not signed yet when the process was killed: it belongs to the
-   chain, and the next record says how many records that were. So it does with a last line that was cut off.
+   chain, and the next record says how many records that were. So it does with a last line that was cut off. That is a
+   batch at most; whoever has the files can compute a chain as well, so more than that is not signed.
 
 A chain that is not as its head says is left alone, as evidence; another slot is claimed.
 """
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SLOTS: Final = 256
+UNSIGNED: Final = 1024
+"""Records after the head that are taken for those of a crash: some batches, as a restart may be killed as well."""
 _MODE: Final = 0o640
 _DIRECTORY_MODE: Final = 0o750
 
@@ -74,6 +77,7 @@ def claimed(directory: Path, role: str, key: AuditKey) -> Slot:
             slot = Slot(writer, lock)
             try:
                 _recover(directory, slot, key)
+                _crashed(slot)
             except AuditError as error:
                 slot.release()
                 log.error("audit chain %s is left as it is: %s", writer, error)  # noqa: TRY400 - expected
@@ -89,7 +93,7 @@ def claimed(directory: Path, role: str, key: AuditKey) -> Slot:
 
 def _locked(path: Path) -> int | None:
     """1. None: somebody else has it."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -129,6 +133,12 @@ def _recover(directory: Path, slot: Slot, key: AuditKey) -> None:
     slot.cut = bool(rest)
     if rest and _whole(slot, rest):
         slot.torn = []
+
+
+def _crashed(slot: Slot) -> None:
+    """4."""
+    if slot.unsigned > UNSIGNED:
+        raise AuditError(f"{slot.unsigned} records after record {slot.seq - slot.unsigned} are not signed")
 
 
 def _whole(slot: Slot, rest: bytes) -> bool:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from extauthz.audit.follow import Followed
+
 _MUCH: Final = 32 * 1024 * 1024
 """Bytes above which other processes help."""
 _WITNESS_MAX: Final = 256 * 1024 * 1024
@@ -52,6 +54,8 @@ class WriterResult:
     signed: int = 0
     """The last record that a signature covers."""
     running: bool = False
+    adopted: int = 0
+    """Records that nobody had signed when the next process took them over, after a crash: nobody vouches for them."""
     witnessed: int = 0
     """Places that a witness knows and that were compared."""
     problems: list[Problem] = field(default_factory=list)
@@ -121,7 +125,7 @@ def verify(paths: Sequence[Path], keys: PublicKeys, witness: Iterable[Signed] = 
         else:
             result.running = last.running
             _join(result, [*reports[writer.name], *last.reports])
-            _head(result, writer.head.name, last.head, last.problem, last.reports)
+            _head(result, writer.head.name, last)
         _witnessed(result, writer.witness, [*reports[writer.name], *(last.reports if last else [])], keys)
         results.append(result)
     return Result(results, time.perf_counter() - started)
@@ -218,6 +222,7 @@ def _join(result: WriterResult, reports: Sequence[Report]) -> None:
     for number, report in enumerate(reports):
         result.records += report.records
         result.checkpoints += report.checkpoints
+        result.adopted += report.unsigned
         result.problems += report.problems
         result.more += report.more
         if not report.begun:
@@ -243,19 +248,20 @@ def _break(report: Report, end: Place, *, first: bool) -> str:
     return "it does not follow the file before it"
 
 
-def _head(result: WriterResult, name: str, head: Signed | None, problem: str, reports: Sequence[Report]) -> None:
+def _head(result: WriterResult, name: str, last: Followed) -> None:
     """3."""
+    head = last.head
     if head is None:
-        _problem(result, name, problem)
+        _problem(result, name, last.problem)
         return
     result.signed = head.seq
     if head.seq > result.last:
         _problem(result, name, f"records {result.last + 1} to {head.seq} are missing at the end", head.seq)
         return
-    known = {place: chain for report in reports for place, chain in (report.previous, *report.found.items())}
+    known = {place: chain for report in last.reports for place, chain in (report.previous, *report.found.items())}
     if known.get(head.seq) != head.chain:
         _problem(result, name, "the head signs another record than the one that is there", head.seq)
-    elif head.seq < result.last and not result.running:
+    elif head.seq < result.last and (last.overdue or not last.running):
         what = f"records {head.seq + 1} to {result.last} are not signed: added, or written when the process was killed"
         _problem(result, name, what, head.seq + 1)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from extauthz.cli.tables import print_json, print_table
+from extauthz.telemetry.redact import plain
 
 if TYPE_CHECKING:
     from extauthz.audit.verify import Result
@@ -67,6 +68,7 @@ def _document(result: Result) -> dict[str, Any]:
                 "checkpoints": one.checkpoints,
                 "witnessed": one.witnessed,
                 "running": one.running,
+                "adopted": one.adopted,
                 "further_problems": one.more,
             }
             for one in result.writers
@@ -94,8 +96,11 @@ def _show(result: Result) -> None:
     head = ("writer", "files", "records", "from–to", "signed up to", "checkpoints", "", "problems")
     print_table("Audit chains", head, rows)
     for problem in result.problems[:_SHOWN]:
-        print(problem)
+        print(plain(str(problem), 4096))
     if len(result.problems) > _SHOWN:
         print(f"… and {len(result.problems) - _SHOWN} more")
+    for one in result.writers:
+        if one.adopted:
+            print(f"{one.writer}: {one.adopted} records were not signed when a start took them over, after a crash")
     verdict = "intact" if result.sound else "there are problems" if result.problems else "no records"
     print(f"{result.records} records, {_rate(result)} a second: {verdict}")
