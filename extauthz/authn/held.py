@@ -7,7 +7,7 @@ verification would.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from extauthz.authn import binding, step_up
@@ -43,6 +43,8 @@ class Held:
     digest: str
     kid: str
     epoch: int
+    twin: str = field(default="", kw_only=True)
+    """Hex SHA-256 of the other text that proves the same (`tokens.twin`); empty: there is none."""
 
 
 def judge(held: Held, rule: TokenRule, workload: Workload | None, now: float, revocations: Revocations) -> Deny | None:
@@ -79,6 +81,8 @@ def _revoked(held: Held, revocations: Revocations) -> bool:
         issued_at=held.accepted.issued_at,
         ancestors=subject.ancestors,
     ):
+        return True
+    if held.twin and revocations.token(digest=held.twin, jti="", sub="", kid="", issued_at=0.0):
         return True
     bound_to = held.accepted.bound_to
     if revocations.any_workload((subject.id, *subject.act, *bound_to.holders, bound_to.thumbprint)):

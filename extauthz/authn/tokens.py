@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from extauthz.authn import jose
 from extauthz.authn.claims import accept
@@ -32,6 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["TokenVerifier", "Verified"]
 
 _FORGED: Final = deny("token.signature")
+_ORDERS: Final = {
+    "ES256": ec.SECP256R1.group_order,
+    "ES384": ec.SECP384R1.group_order,
+    "ES512": ec.SECP521R1.group_order,
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -164,6 +172,7 @@ class TokenVerifier:
             epoch=-1,
             source=case.source,
             keys=case.keys,
+            twin=twin(token, header.alg),
         )
         refused = judge(good, case.rule, workload, now, self._revocations)  # 8
         if good.epoch >= 0:  # not revoked: the rest is asked again on each hit
@@ -214,6 +223,20 @@ def digest(token: str) -> bytes:
     """SHA-256 of a token."""
     # Tokens that are not ASCII never verify, so that two of them may share a digest does no harm.
     return hashlib.sha256(token.encode("ascii", "replace")).digest()
+
+
+def twin(token: jose.Unverified, algorithm: str) -> str:
+    """Hex SHA-256 of the same token with its other signature; empty where an algorithm has one alone.
+
+    With ECDSA, who has seen the signature (r, s) knows (r, n - s), which is good as well (SEC 1 section 4.1.4): a token
+    that was revoked by its digest must not come back in other letters.
+    """
+    order = _ORDERS.get(algorithm)
+    if order is None:
+        return ""
+    size = len(token.signature) // 2
+    other = token.signature[:size] + (order - int.from_bytes(token.signature[size:])).to_bytes(size)
+    return hashlib.sha256(token.signed + b"." + urlsafe_b64encode(other).rstrip(b"=")).hexdigest()
 
 
 def _find(source: KeySource, header: jose.Header) -> tuple[KeySet, Key] | Deny | None:
