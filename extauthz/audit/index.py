@@ -17,7 +17,7 @@ from extauthz.audit.fault import AuditError
 from extauthz.audit.index_read import Reader, as_written
 from extauthz.audit.index_refresh import Refresh
 from extauthz.audit.index_row import hexadecimal, uuid
-from extauthz.audit.index_schema import OFFSET_BITS, connect
+from extauthz.audit.index_schema import NAME, OFFSET_BITS, connect
 from extauthz.audit.index_words import Words
 from extauthz.audit.query import statement
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from extauthz.audit.index_refresh import Progress, Refreshed
     from extauthz.audit.query import Query
 
-NAME: Final = "index.db"
 _AT_ONCE: Final = 256
 _OFFSETS: Final = (1 << OFFSET_BITS) - 1
 _FIRST_WORD: Final = 9

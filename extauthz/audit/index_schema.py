@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION: Final = 1
+NAME: Final = "index.db"
+"""In the audit directory: what has this name is an index, and may be begun anew whatever is in it."""
 OFFSET_BITS: Final = 40
 WORDS: Final = ("event", "subject", "workload", "tenant", "route", "layer", "code")
 """Columns that hold numbers of `word`."""
@@ -38,19 +40,26 @@ CREATE TABLE record (
     tenant INTEGER, route INTEGER, layer INTEGER, code INTEGER
 ) STRICT;
 """
+_OURS: Final = frozenset({"file", "member", "word", "record"})
+_MAGIC: Final = b"SQLite format 3\0"
 _OTHERS_MAY_READ: Final = 0o077
 _PATIENCE: Final = 60.0
 """Seconds that one process waits for another that reads new records."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """An index with its tables; a damaged one, or one of another version, is begun anew. Raises AuditError."""
+    """An index with its tables; a damaged one, or one of another version, is begun anew. Raises AuditError.
+
+    Whoever names a file that is something else, or puts a link in our way, must not have it emptied.
+    """
     try:
         try:
             return _opened(path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # locked, read-only, full: not the file's fault
                 raise
+            if path.name != NAME and not _database(path):
+                raise AuditError(f"{path} is no index; name another file with --index") from None
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             return _opened(path)
@@ -60,9 +69,14 @@ def connect(path: Path) -> sqlite3.Connection:
         raise AuditError(f"the index {path}: {error.strerror}; name another one with --index") from None
 
 
+def _database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     """Raises OSError, sqlite3.Error, AuditError."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         mode = os.fstat(handle).st_mode
     finally:
@@ -89,7 +103,10 @@ def _prepared(connection: sqlite3.Connection) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:  # nobody else did it meanwhile
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not names <= _OURS | {name for name in names if name.startswith("sqlite_")}:
+            raise AuditError("the database is no index: name another file with --index")
+        for name in names & _OURS:
             connection.execute(f'DROP TABLE "{name}"')
         for statement in (*_TABLES.split(";\n"), *indexes()):
             connection.execute(statement)
