@@ -6,14 +6,14 @@ than there is, and none of them is nothing.
 
 | stage | weight | may wait |
 | --- | --- | --- |
-| credential | 12 | a token: keys are fetched, the issuer is asked |
-| attributes | 12 | a source of the route asks another service |
+| credential | 16 | a token: keys are fetched, the issuer is asked |
+| attributes | 24 | a source of the route asks another service |
 | engine | 16 | always |
 | fallback | 8 | `on_failure.engine: degrade`: the policy in this process answers instead |
 | exchange | 12 | the route exchanges its token |
 | answer | 1 | always: what has been decided still has to arrive |
 
-A route with a token and nothing else lets the credential take 12/29 of its deadline, and the engine 16/17 of what is
+A route with a token and nothing else lets the credential take 16/33 of its deadline, and the engine 16/17 of what is
 left then. What a cache answers waits for nothing and takes nothing.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from extauthz.check.routes import RouteSettings
 
 STAGES: Final = ("credential", "attributes", "engine", "fallback", "exchange")
-WEIGHTS: Final = {"credential": 12, "attributes": 12, "engine": 16, "fallback": 8, "exchange": 12}
+WEIGHTS: Final = {"credential": 16, "attributes": 24, "engine": 16, "fallback": 8, "exchange": 12}
 ANSWER: Final = 1
 
 
