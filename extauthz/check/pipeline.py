@@ -167,6 +167,7 @@ class Pipeline:
             answer = self._answer(decision, facts, trail)
         except Exception:
             log.exception("Check %s failed", trail.decision_id)
+            decision = _UNDECIDED  # whatever had been decided before the defect
             answer = self._answer(decision, facts, trail)
         finally:
             self._record(decision, facts, trail)
