@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from extauthz.audit.chain import Chain
@@ -27,7 +30,6 @@ from tests.support.audit_hops import NOW, TRACE, Bank, Server, alice, digest, tr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from click.testing import Result
 
@@ -333,3 +335,17 @@ def test_faults_are_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert cli("search", "-d", tmp_path, "--since", "gestern").exit_code == 1
     assert cli("search", "-d", tmp_path, "--limit", "0").exit_code == 2
+
+
+def test_every_option_of_the_page_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
+    section = page[page.index("## Searching") : page.index("## Speed")]
+    known = {
+        option
+        for verb in ("search", "tail", "show", "export", "reconstruct")
+        for parameter in get_command(app).commands["audit"].commands[verb].params  # type: ignore[attr-defined]
+        for option in parameter.opts
+    }
+    told = set(re.findall(r"(--[a-z]+)\b", section))
+    assert len(told) > 15
+    assert told <= known
