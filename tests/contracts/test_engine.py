@@ -229,12 +229,14 @@ async def test_a_stopped_opa_costs_no_more_than_the_deadline(process):
         try:
             evaluation = await engine.evaluate(question("contract/echo", {"result": False}))
         except EngineFault as error:
-            assert (error.code, "breaker" in error.detail) == ("engine.unavailable", True)
+            met.add((error.code, "breaker" in error.detail))
             return False
         assert evaluation.decision.code == "role.denied"
         return True
 
+    met: set[tuple[str, bool]] = set()
     await eventually(answered)  # the breaker has to close first
+    assert met <= {("engine.unavailable", True)}
 
 
 @pytest.fixture(params=["sidecar", "cached-sidecar"])
