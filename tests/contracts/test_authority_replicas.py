@@ -193,5 +193,7 @@ async def test_a_restart_changes_nobodys_identity(tmp_path: Path) -> None:
         if file.is_file():
             content = file.read_bytes()
             # What signs the audit trail lies beside it, for its owner alone: it identifies nobody.
-            assert b"PRIVATE KEY" not in content or (file.name, file.stat().st_mode & 0o777) == ("audit.key", 0o600), file
+            assert b"PRIVATE KEY" not in content or (file.name, file.stat().st_mode & 0o777) == ("audit.key", 0o600), (
+                file
+            )
             assert b"xjt_" not in content, file
