@@ -34,7 +34,7 @@ async def test_a_defect_of_the_trail_lets_nobody_through(tmp_path: Path) -> None
             async def written(self, *_: Any) -> bool:
                 raise RuntimeError("a defect")
 
-        active.pipeline._audit = Broken()  # type: ignore[assignment]
+        active.pipeline._audit = Broken()
         answer = await bank.ask(bank.token())
         assert (answer.status, answer.code) == (503, "engine.internal")
     finally:
