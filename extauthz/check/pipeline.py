@@ -228,6 +228,7 @@ class Pipeline:
         if isinstance(matched, Deny):
             return matched
         route = facts.route = matched.route
+        facts.variables = matched.variables
         trail.route = route.facts
         if self.admission is not None and (refused := self.admission.refuse(route, request)) is not None:
             return refused
@@ -253,7 +254,6 @@ class Pipeline:
                 return self._quarantine.refuse(route.facts.name, workload, shown) or settled
             return settled
         facts.subject = subject
-        facts.variables = matched.variables
         trail.resource_id = route.template.resource(matched.variables)
         if self._quarantine is not None:
             return self._quarantine.refuse(route.facts.name, workload, subject)

@@ -16,7 +16,6 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from extauthz.check import wire
 from extauthz.check.compat import document
 from extauthz.check.compat.descriptors import Descriptors
 from extauthz.check.compat.go_text import Unreadable
@@ -91,45 +90,22 @@ class CompatPipeline(Pipeline):
             self._record(decision, facts, trail)
         return answer
 
-    async def _layers(  # noqa: PLR0911 - each layer may refuse: read it top to bottom
-        self, message: bytes, deadline: float, facts: Facts, trail: Trail
-    ) -> Deny | None:
+    async def _layers(self, message: bytes, deadline: float, facts: Facts, trail: Trail) -> Deny | None:
         """Step 1. None: nothing refuses. A fault of a layer is a denial, whatever Envoy's failure mode."""
-        request = wire.parse(message)
-        if isinstance(request, Deny):
-            return request
-        facts.request = request
-        trail.describe(request)
-        matched = self._router.match(request)
-        trail.mark(Stage.ROUTE)
-        if isinstance(matched, Deny):
-            named_by_envoy = ROUTE_EXTENSION in request.context_extensions
-            return matched if named_by_envoy or matched.code != _NOT_COVERED else None
-        route = facts.route = matched.route
-        trail.route = route.facts
-        if self.admission is not None and (shed := self.admission.refuse(route, request)) is not None:
-            return shed
-        trail.resource_id = route.template.resource(matched.variables)
-        workload = self._caller(request, route)
-        trail.mark(Stage.WORKLOAD)
-        if isinstance(workload, Deny):
-            return workload
-        facts.workload = workload
-        if self._quarantine is not None and (held := self._quarantine.refuse(route.facts.name, workload, None)):
-            return held
-        if self._unsure(route, trail):
-            return deny("engine.revocations_stale")
         try:
-            subject = await self._credentials.verify(request, route.settings, workload, deadline, trail)
+            settled = await self._prove(message, deadline, facts, trail)
         except EngineFault as fault:
-            return deny(fault.code, fault.detail)
+            settled = deny(fault.code, fault.detail)
         except TimeoutError:
-            return deny("engine.deadline", "the credential could not be checked in time")
-        trail.mark(Stage.TOKEN)
-        if isinstance(subject, Deny):
-            return subject
-        facts.subject = subject
-        return None if self._quarantine is None else self._quarantine.refuse(route.facts.name, workload, subject)
+            settled = deny("engine.deadline", "the credential could not be checked in time")
+        if facts.route is not None and facts.variables is not None:
+            trail.resource_id = facts.route.template.resource(facts.variables)
+        if isinstance(settled, Allow):  # a plan of `open`, which no route has here (`the_plugins_contract_has_no_plan`)
+            return deny("engine.internal")
+        uncovered = settled is not None and settled.code == _NOT_COVERED and facts.route is None
+        if uncovered and facts.request is not None and ROUTE_EXTENSION not in facts.request.context_extensions:
+            return None
+        return settled
 
     async def _plugin_answer(
         self, message: bytes, deadline: float, facts: Facts, trail: Trail
