@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -108,9 +108,3 @@ def moment(text: str, now: float) -> int:
         return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise AuditError(f"{text!r} is no time: 2026-11-23T10:00:00Z, 2026-11-23, or 90m for 90 minutes ago") from None
-
-
-def narrows(query: Query) -> bool:
-    """Whether it says more than how many and in which order."""
-    same = {"limit", "order"}
-    return any(getattr(query, one.name) != one.default for one in fields(query) if one.name not in same)

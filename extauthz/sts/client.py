@@ -1,6 +1,6 @@
 """The client half of token exchange: one question to the token endpoint, and its answer read strictly.
 
-Whoever asks shows its certificate (mTLS): that is the business of the `Post` that it hands in.
+Whoever asks shows its certificate (mTLS): that is the business of what it hands in to send with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from extauthz.telemetry import trace_context
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from extauthz.outbound import Response
+    from extauthz.outbound import Response, Sends
 
 MAX_ANSWER: Final = 16 * 1024
 MAX_LIFETIME: Final = 24 * 3600
@@ -54,26 +54,10 @@ class Question(Protocol):
         """`access_token` or `transaction_token`."""
 
 
-class Post(Protocol):
-    """As `outbound.Outbound`."""
-
-    async def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 0.0,
-        max_bytes: int = 0,
-    ) -> Response:
-        """Raises OutboundError and nothing else."""
-
-
 class ExchangeClient:
     """`url`: the token endpoint."""
 
-    def __init__(self, url: str, post: Post) -> None:
+    def __init__(self, url: str, post: Sends) -> None:
         self._url = url
         self._post = post
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,6 +68,11 @@ def require_spire() -> tuple[str, str]:
         return spire.find()
     except MissingPart as missing:
         pytest.skip(f"{missing.part} is missing: {missing.remedy}")
+
+
+def require_curl() -> str:
+    """The path of the `curl` program, which pages of docs/ use."""
+    return shutil.which("curl") or _missing("curl", "install the package `curl`")
 
 
 def require_envoy() -> Path:

@@ -9,7 +9,6 @@ import asyncio
 import os
 import re
 import shlex
-import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -108,8 +107,7 @@ def _settings(lab: Lab, tree: dict[str, Any]) -> None:
 async def night() -> AsyncIterator[Night]:
     for require in (parts.require_envoy, parts.require_opa, parts.require_embedded, parts.require_redis):
         require()
-    if shutil.which("curl") is None:
-        pytest.skip("curl is missing: the page's commands use it")
+    parts.require_curl()
     async with Lab(Plan(("pay", "report", "ping", "hint"), redis=True, adjust=_settings)) as lab:
         folder = lab.server.place
         (folder / "authority").mkdir()

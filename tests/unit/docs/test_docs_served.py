@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,8 +36,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("page", ["rollout.md", "authzen.md", "tickets.md"])
 def test_the_page_works_as_it_stands(folder: Path, page: str) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is missing: the page's commands use it")
+    parts.require_curl()
     reader = Reader(folder)
     found = pages.blocks(DOCS / page)
     assert {block.kind for block in found} == {"file", "serve", "run", "says"}
